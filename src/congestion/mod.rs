@@ -1,0 +1,1 @@
+//! Which simulcast layer a viewer gets. Pure.

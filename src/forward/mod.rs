@@ -1,0 +1,65 @@
+//! Forwarding: from one publisher's packets to every viewer's. Pure; time base is the worker's `now`.
+//!
+//! ```text
+//! publisher's worker                                every worker with viewers of the source (that one included)
+//! decrypted RTP ─▶ Publication ─▶ Ingested ─┬─────▶ Feed (rings, clock, layers) ─▶ Viewer (slots, switchers) ─▶ Batch
+//!                    ▲    └─▶ RTCP feedback └ lane ▶ Feed …
+//!                    └──────── keyframe requests ◀──────────┘
+//! ```
+//! [`Publication`] owns what is per publisher: demultiplexing, loss, feedback, keyframe broker. [`Feed`] is what one worker
+//! keeps of a source: rings that serve starts and retransmissions. [`Viewer`] owns what is per viewer.
+
+mod feed;
+mod publication;
+mod viewer;
+
+pub use feed::{Feed, FeedDescription, FeedUpdate};
+pub use publication::{Ingested, Publication, PublicationEvent};
+pub use viewer::{Batch, LayerPreference, Seal, SlotReport, SlotState, View, Viewer, ViewerEvent};
+
+use crate::rtp::Codec;
+use std::sync::Arc;
+
+/// A source (camera or screen of a seat) while one transport publishes it; unique in a node's lifetime.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SourceId(pub u64);
+
+/// 0 is the host's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SeatIndex(pub u8);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum SourceKind {
+    Camera,
+    Screen,
+}
+
+/// One simulcast encoding of a track: index into the publisher's RIDs, 0 without simulcast.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct LayerIndex(pub u8);
+
+/// What may flow from a source: the seat's locks and mutes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Permission {
+    pub audio: bool,
+    pub video: bool,
+}
+
+/// A source of a room as every worker of the room knows it. Desired state: a list of these replaces the one before.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SourceInfo {
+    pub id: SourceId,
+    pub seat: SeatIndex,
+    pub kind: SourceKind,
+    /// The publishing user; a stage viewer's own sources are left out.
+    pub user: Arc<str>,
+    /// The worker that owns the publisher.
+    pub worker: usize,
+    pub audio: Option<Codec>,
+    pub video: Option<Codec>,
+    /// Simulcast encodings of the video, 1 without simulcast.
+    pub layers: u8,
+    pub permission: Permission,
+    /// The publisher's transport is up.
+    pub connected: bool,
+}

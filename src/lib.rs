@@ -1,0 +1,32 @@
+//! costage: a media mixing and relay server (SFU) for live streams with co-hosting.
+//!
+//! The map of the house. P = pure: no socket, thread, channel, async, clock, rng or lock; time is an argument.
+//! S = shell: moves bytes, decides nothing about media.
+//!
+//! | room | | what lives there |
+//! |---|---|---|
+//! | [`config`] | P | every knob with unit, default and reason; unknown keys are errors |
+//! | [`room`] | P | the seat machine: commands in; commit, timers and the media permissions out |
+//! | [`control`] | S | the node's directory: one actor per room, who publishes and views where; drives the media workers |
+//! | [`api`] | S | the HTTP interface: auth, rooms, seats, WHIP, WHEP, pages; errors → HTTP once; OpenAPI |
+//! | [`rtp`] | P | packets, header extensions, RTCP, loss detection, retransmission rings, codec payload formats |
+//! | [`transport`] | P | one WebRTC transport, sans-I/O: ICE-lite agent, DTLS server, SRTP, offer → answer |
+//! | [`congestion`] | P | which simulcast layer a viewer gets |
+//! | [`forward`] | P | publication, feed, viewer, switcher, keyframe broker, stage slots |
+//! | [`worker`] | S | the media worker: sockets, demultiplexing, timers, batches, the loop around the pure parts |
+//! | [`telemetry`] | S | log fields, per-worker counters, Prometheus |
+//! | [`demo`] | S | a clip that publishes itself through the ordinary WHIP door |
+//! | [`web`] | S | the embedded pages |
+
+pub mod api;
+pub mod config;
+pub mod congestion;
+pub mod control;
+pub mod demo;
+pub mod forward;
+pub mod room;
+pub mod rtp;
+pub mod telemetry;
+pub mod transport;
+pub mod web;
+pub mod worker;

@@ -1,0 +1,313 @@
+//! The words of the seat machine.
+
+use crate::forward::{SeatIndex, SourceKind};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// `[A-Za-z0-9_-][A-Za-z0-9_.-]{0,63}`; `me`, `.`, `..` are refused.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RoomId(Arc<str>);
+
+/// 1–128 bytes of UTF-8 without control characters or `/`; `me`, `.`, `..` are refused.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct UserId(Arc<str>);
+
+impl RoomId {
+    pub fn parse(text: &str) -> Result<Self, Refusal> {
+        let mut bytes = text.bytes();
+        let first = bytes
+            .next()
+            .is_some_and(|b| b.is_ascii_alphanumeric() || b"_-".contains(&b));
+        let rest = bytes.all(|b| b.is_ascii_alphanumeric() || b"_-.".contains(&b));
+        if first && rest && text.len() <= 64 && text != "me" {
+            Ok(RoomId(text.into()))
+        } else {
+            Err(Refusal::invalid(
+                "room",
+                "a room id is 1 to 64 of A-Z a-z 0-9 _ - . and does not begin with a dot",
+            ))
+        }
+    }
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl UserId {
+    pub fn parse(text: &str) -> Result<Self, Refusal> {
+        let plain = !text.chars().any(|c| c.is_control() || c == '/');
+        if (1..=128).contains(&text.len()) && plain && !matches!(text, "me" | "." | "..") {
+            Ok(UserId(text.into()))
+        } else {
+            Err(Refusal::invalid(
+                "user",
+                "a user id is 1 to 128 bytes without control characters or '/'",
+            ))
+        }
+    }
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+    pub fn shared(&self) -> Arc<str> {
+        self.0.clone()
+    }
+}
+
+/// How a person is named wherever one appears.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Person {
+    pub user: UserId,
+    pub name: Option<String>,
+    pub avatar_url: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    Service,
+    Host,
+    Admin,
+    Member,
+}
+
+/// Who gives a command: a token, already checked and already for this room.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Principal {
+    pub person: Person,
+    /// The token's role; what counts is the higher of it and what the room grants.
+    pub role: Role,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SeatMode {
+    #[default]
+    Apply,
+    Free,
+    External,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    Idle,
+    Live,
+    HostAway,
+    Ended,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Occupancy {
+    Empty,
+    /// `until`: `None` is without limit (the host's seat, external mode).
+    Reserved {
+        person: Person,
+        until: Option<Instant>,
+    },
+    Occupied {
+        person: Person,
+        since: Instant,
+    },
+    Held {
+        person: Person,
+        until: Option<Instant>,
+    },
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SeatFlags {
+    pub locked: bool,
+    pub audio_locked: bool,
+    pub video_locked: bool,
+    pub audio_muted: bool,
+    pub video_muted: bool,
+}
+
+/// Absent: unchanged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SeatFlagsPatch {
+    pub locked: Option<bool>,
+    pub audio_locked: Option<bool>,
+    pub video_locked: Option<bool>,
+    pub audio_muted: Option<bool>,
+    pub video_muted: Option<bool>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seat {
+    pub occupancy: Occupancy,
+    pub flags: SeatFlags,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HostAwayPolicy {
+    End,
+    PromoteAdmin,
+}
+
+/// Every timer of SEATS and the room's switches. Durations are milliseconds, as on the wire.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Policies {
+    pub fallback_any: bool,
+    pub self_move: bool,
+    pub admin_may: Vec<String>,
+    pub host_away: HostAwayPolicy,
+    /// A publisher may not send VP9 or AV1, which the program cannot decode.
+    pub program_codecs_only: bool,
+    pub application_ms: u64,
+    pub invitation_ms: u64,
+    pub reservation_ms: u64,
+    pub grace_ms: u64,
+    pub host_away_ms: u64,
+    pub reject_cooldown_ms: u64,
+    pub kick_cooldown_ms: u64,
+    pub empty_room_ms: u64,
+}
+
+impl Default for Policies {
+    fn default() -> Self {
+        Policies {
+            fallback_any: true,
+            self_move: false,
+            admin_may: ["layout", "outputs", "settings"].map(String::from).to_vec(),
+            host_away: HostAwayPolicy::End,
+            program_codecs_only: false,
+            application_ms: 30_000,
+            invitation_ms: 30_000,
+            reservation_ms: 15_000,
+            grace_ms: 15_000,
+            host_away_ms: 60_000,
+            reject_cooldown_ms: 3_000,
+            kick_cooldown_ms: 30_000,
+            empty_room_ms: 600_000,
+        }
+    }
+}
+
+/// What a room is created with.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    pub host: Person,
+    pub max_guests: u8,
+    pub seat_mode: SeatMode,
+    pub public_program: bool,
+    pub policies: Policies,
+    /// Kept and returned; the mixer's settings come with the mixer.
+    pub program: serde_json::Value,
+    pub layout: serde_json::Value,
+    pub webhook: serde_json::Value,
+    pub metadata: serde_json::Value,
+}
+
+/// Absent: unchanged. Policies are merged key by key by the caller.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct SettingsPatch {
+    pub max_guests: Option<u8>,
+    pub seat_mode: Option<SeatMode>,
+    pub public_program: Option<bool>,
+    pub policies: Option<Policies>,
+    pub webhook: Option<serde_json::Value>,
+    pub metadata: Option<serde_json::Value>,
+}
+
+/// What flows of a seat's source, as the seat list shows it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SourceStatus {
+    pub audio: bool,
+    pub video: bool,
+    pub width: Option<u16>,
+    pub height: Option<u16>,
+    pub codec: Option<crate::rtp::Codec>,
+}
+
+/// Everything a reader of a room needs, at one version.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Snapshot {
+    pub id: RoomId,
+    pub epoch: u64,
+    pub version: u64,
+    pub seq: u64,
+    pub phase: Phase,
+    pub settings: Settings,
+    /// Index = seat number, 0..=max_guests (and occupied seats above a lowered max_guests).
+    pub seats: Vec<Seat>,
+    /// Filled in by the control plane.
+    pub sources: BTreeMap<(SeatIndex, SourceKind), SourceStatus>,
+    /// When this was taken, for `…_in_ms`.
+    pub now: Instant,
+}
+
+/// Why a command was refused; `api::error` maps it to HTTP once. The code's names are the contract's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    pub code: Code,
+    /// For a person: which field, which seat, what would help.
+    pub detail: String,
+    /// The field a 422 names.
+    pub field: Option<String>,
+    pub retry_after: Option<Duration>,
+    /// The room's version, where a room was found.
+    pub version: Option<u64>,
+}
+
+impl Refusal {
+    pub fn new(code: Code, detail: impl Into<String>) -> Self {
+        Refusal {
+            code,
+            detail: detail.into(),
+            field: None,
+            retry_after: None,
+            version: None,
+        }
+    }
+    pub fn invalid(field: &str, detail: impl Into<String>) -> Self {
+        Refusal {
+            field: Some(field.to_owned()),
+            ..Refusal::new(Code::InvalidArgument, detail)
+        }
+    }
+}
+
+/// Stable codes of the contract.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Code {
+    Unauthenticated,
+    TokenExpired,
+    PermissionDenied,
+    NotSeated,
+    NotInRoom,
+    Banned,
+    SeatsDisabled,
+    RoomNotFound,
+    RequestNotFound,
+    OutputNotFound,
+    RoomEnded,
+    SdpInvalid,
+    PreconditionFailed,
+    InvalidArgument,
+    SeatIndexInvalid,
+    CodecUnsupported,
+    IdempotencyKeyReused,
+    RateLimited,
+    Cooldown,
+    QueueFull,
+    CapacityExhausted,
+    ServerDraining,
+    AlreadySeated,
+    SeatLocked,
+    SeatOccupied,
+    AllSeatsOccupied,
+    Conflict,
+    RequestCancelled,
+    RequestExpired,
+    AlreadyProcessed,
+    AlreadyInvited,
+    AlreadyAccepted,
+    VersionConflict,
+    NothingToPlay,
+}
