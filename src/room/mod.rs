@@ -31,6 +31,6 @@ mod simulation;
 #[cfg(test)]
 mod tests;
 
-pub use machine::{Command, Committed, Desired, Room, TransportNews};
+pub use machine::{Command, Committed, Desired, HOST_SEAT, Room, TransportNews};
 pub use rules::may_create;
 pub use types::*;

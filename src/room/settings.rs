@@ -56,7 +56,8 @@ pub(super) fn policies(policies: &Policies) -> Result<(), Refusal> {
         ("empty_room_ms", policies.empty_room_ms, 30 * SECOND..=24 * HOUR, true),
     ];
     for (field, value, range, zero) in timers {
-        if !range.contains(&value) && !(zero && value == 0) {
+        let stands_for_something = zero && value == 0;
+        if !range.contains(&value) && !stands_for_something {
             let or_zero = if zero { " or 0" } else { "" };
             let detail = format!("{field} is {} to {}{or_zero}, not {value}", range.start(), range.end());
             return Err(Refusal::invalid(&format!("policies.{field}"), detail));

@@ -11,7 +11,7 @@ const USERS: [&str; 7] = ["host", "admin", "other", "bob", "eve", "dan", "backen
 
 #[derive(Clone, Debug)]
 enum Step {
-    Command(Principal, Command),
+    Command(Box<(Principal, Command)>),
     Transport(TransportNews),
     Audience(bool),
     Pass(u64),
@@ -107,12 +107,12 @@ fn any_step() -> impl Strategy<Value = Step> {
         }
     });
     prop_oneof![
-        60 => (any_principal(), any_command()).prop_map(|(by, command)| Step::Command(by, command)),
+        60 => (any_principal(), any_command()).prop_map(|given| Step::Command(Box::new(given))),
         40 => news.prop_map(Step::Transport),
         3 => any::<bool>().prop_map(Step::Audience),
         10 => (0..20_000u64).prop_map(Step::Pass),
         2 => Just(Step::ToDeadline),
-        1 => Just(Step::Command(principal("host", Role::Host), Command::End)),
+        1 => Just(Step::Command(Box::new((principal("host", Role::Host), Command::End)))),
     ]
 }
 
@@ -154,7 +154,8 @@ fn check_transition(before: &Snapshot, after: &Snapshot) {
 
 fn apply(room: &mut Room, step: Step, now: &mut Instant) {
     match step {
-        Step::Command(by, command) => {
+        Step::Command(given) => {
+            let (by, command) = *given;
             // What is due happens before the command, whoever gives it.
             room.handle_timeout(*now);
             let before = room.snapshot(*now);
