@@ -28,27 +28,6 @@ impl Extension {
         Extension::PlayoutDelay,
         Extension::DependencyDescriptor,
     ];
-
-    /// What `a=extmap` calls it (RFC 8285 section 5).
-    pub fn uri(self) -> &'static str {
-        match self {
-            Extension::Mid => "urn:ietf:params:rtp-hdrext:sdes:mid",
-            Extension::Rid => "urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id",
-            Extension::RepairedRid => "urn:ietf:params:rtp-hdrext:sdes:repaired-rtp-stream-id",
-            Extension::AbsSendTime => "http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time",
-            Extension::TransportCc => "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01",
-            Extension::AudioLevel => "urn:ietf:params:rtp-hdrext:ssrc-audio-level",
-            Extension::AbsCaptureTime => "http://www.webrtc.org/experiments/rtp-hdrext/abs-capture-time",
-            Extension::PlayoutDelay => "http://www.webrtc.org/experiments/rtp-hdrext/playout-delay",
-            Extension::DependencyDescriptor => {
-                "https://aomediacodec.github.io/av1-rtp-spec/#dependency-descriptor-rtp-header-extension"
-            }
-        }
-    }
-
-    pub fn from_uri(uri: &str) -> Option<Extension> {
-        Self::ALL.into_iter().find(|extension| extension.uri() == uri)
-    }
 }
 
 /// The ids one peer's session description gave to extensions of one m-line.

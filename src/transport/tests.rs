@@ -30,6 +30,10 @@ struct Peer {
 
 impl Peer {
     fn new(client: Client) -> Self {
+        Peer::of(&dtls::Context::new().unwrap(), client)
+    }
+
+    fn of(context: &dtls::Context, client: Client) -> Self {
         let now = Instant::now();
         let remote = Remote {
             ice: credentials("them", "theirs"),
@@ -83,7 +87,11 @@ impl Peer {
     }
 
     fn connected() -> Self {
-        let mut peer = Peer::new(Client::new(Identity::Ec, BOTH_PROFILES, 1200));
+        Peer::connected_to(&dtls::Context::new().unwrap())
+    }
+
+    fn connected_to(context: &dtls::Context) -> Self {
+        let mut peer = Peer::of(context, Client::new(Identity::Ec, BOTH_PROFILES, 1200));
         peer.check(1, &[USE_CANDIDATE]);
         peer.talk(1);
         let connected = Event::Connected(srtp::Profile::AeadAes128Gcm);
@@ -332,11 +340,8 @@ fn memory_of_idle_sessions() {
         line.split_whitespace().next().unwrap().parse().unwrap()
     }
     const SESSIONS: u64 = 400;
-    let connected = || {
-        let mut peer = Peer::connected();
-        peer.transport.poll_event();
-        peer.transport
-    };
+    let context = dtls::Context::new().unwrap();
+    let connected = || Peer::connected_to(&context).transport;
     let mut kept: Vec<Transport> = (0..20).map(|_| connected()).collect(); // warm
     let before = resident_kib();
     kept.extend((0..SESSIONS).map(|_| connected()));
