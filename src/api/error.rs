@@ -21,6 +21,8 @@ pub(super) enum Wire {
     PreconditionRequired,
     /// JSON that can't be parsed at all.
     MalformedJson,
+    /// A defect of the server or of its configuration.
+    Internal,
 }
 
 impl Wire {
@@ -33,6 +35,7 @@ impl Wire {
             Wire::UnsupportedMediaType => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type"),
             Wire::PreconditionRequired => (StatusCode::PRECONDITION_REQUIRED, "precondition_required"),
             Wire::MalformedJson => (StatusCode::BAD_REQUEST, "invalid_argument"),
+            Wire::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
         }
     }
 }
@@ -108,9 +111,27 @@ impl Problem {
         self
     }
 
+    pub fn is(&self, status: StatusCode) -> bool {
+        self.status == status
+    }
+
+    /// Replaces the `WWW-Authenticate` of a 401.
+    pub fn challenge(mut self, challenge: &'static str) -> Self {
+        self.headers.retain(|(name, _)| name != header::WWW_AUTHENTICATE);
+        self.with_header(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge))
+    }
+
     #[cfg(test)]
     pub fn code(&self) -> &str {
         &self.body.code
+    }
+    #[cfg(test)]
+    pub fn status(&self) -> StatusCode {
+        self.status
+    }
+    #[cfg(test)]
+    pub fn field(&self) -> Option<String> {
+        self.body.field.clone()
     }
 }
 
@@ -124,7 +145,7 @@ impl From<Refusal> for Problem {
         problem.body.current = refusal.version.filter(|_| refusal.code == Code::VersionConflict);
         problem.body.field = refusal.field;
         if status == StatusCode::UNAUTHORIZED {
-            // RFC 6750 section 3: without an error code where no token was sent; `auth` says which of the two it is.
+            // RFC 6750 section 3: no error code where no token was sent; for a bad one `auth` adds it.
             let challenge = match refusal.code {
                 Code::TokenExpired => "Bearer realm=\"costage\", error=\"invalid_token\", error_description=\"expired\"",
                 _ => "Bearer realm=\"costage\"",

@@ -1,10 +1,11 @@
-//! `Idempotency-Key`: a mutating call that is sent again is answered as the first time and done only once. A repeat that
-//! arrives while the first is still at work waits for its answer.
+//! What `Idempotency-Key` remembers: a mutating call that is sent again is answered as the first time and done only once.
+//! A repeat that arrives while the first is still at work waits for its answer. Time is an argument; see
+//! [`once`](super::once) for the shell around it.
 
 use axum::body::Bytes;
 use axum::http::{HeaderMap, StatusCode};
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
@@ -67,7 +68,7 @@ impl Entry {
 
 /// The remembered calls. Time is an argument.
 #[derive(Default)]
-struct Memory {
+pub(super) struct Memory {
     calls: HashMap<Key, Entry>,
     /// In order of arrival, which is the order of expiry. May name calls that are gone.
     order: VecDeque<(Instant, u64, Key)>,
@@ -76,17 +77,17 @@ struct Memory {
 }
 
 impl Memory {
-    fn begin(&mut self, key: Key, call: &[u8], now: Instant) -> Begin {
+    pub fn begin(&mut self, key: Key, call: &[u8], now: Instant) -> Begin {
         self.expire(now);
         if let Some(entry) = self.calls.get(&key) {
-            let closed = entry.answer.has_changed().is_err();
+            let dropped = entry.answer.has_changed().is_err();
             let answer = entry.answer.borrow().clone();
             match answer {
+                // Nobody will ever answer it: its work was cut short.
+                None if dropped => self.remove(&key),
                 _ if entry.call != call => return Begin::Reused,
                 Some(answer) => return Begin::Remembered(answer),
-                None if !closed => return Begin::Wait(entry.answer.clone()),
-                // Its caller is gone without an answer and about to say so.
-                None => self.remove(&key),
+                None => return Begin::Wait(entry.answer.clone()),
             }
         }
         self.make_room();
@@ -99,8 +100,8 @@ impl Memory {
         Begin::Fresh(Ticket { serial, key, done })
     }
 
-    /// `None`: not to be remembered.
-    fn finish(&mut self, ticket: &Ticket, answer: Option<Answer>) {
+    /// `None`: not to be remembered, the call may be tried again under the same key.
+    pub fn finish(&mut self, ticket: Ticket, answer: Option<Answer>) {
         let current = self.calls.get(&ticket.key).is_some_and(|entry| entry.serial == ticket.serial);
         match answer {
             Some(answer) => {
@@ -145,23 +146,79 @@ impl Memory {
     }
 }
 
-/// [`Memory`] for all handlers. A mutex, since it is held for a look-up per keyed HTTP call, never across an await, and
-/// no media thread knows of it.
-#[derive(Default)]
-pub(super) struct Store(Arc<Mutex<Memory>>);
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-impl Store {
-    pub fn begin(&self, key: Key, call: &[u8], now: Instant) -> Begin {
-        self.lock().begin(key, call, now)
+    fn key(name: &str) -> Key {
+        Key { room: "demo".into(), user: "bob".into(), key: name.into() }
     }
 
-    /// `None`: the call may be tried again under the same key.
-    pub fn finish(&self, ticket: Ticket, answer: Option<Answer>) {
-        self.lock().finish(&ticket, answer);
+    fn answer(body: &str) -> Option<Answer> {
+        Some(Answer { status: StatusCode::OK, headers: HeaderMap::new(), body: Bytes::from(body.to_owned()) })
     }
 
-    fn lock(&self) -> MutexGuard<'_, Memory> {
-        // A panic elsewhere leaves the memory whole: every change of it is a few infallible steps.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    fn fresh(memory: &mut Memory, name: &str, call: &[u8], now: Instant) -> Ticket {
+        match memory.begin(key(name), call, now) {
+            Begin::Fresh(ticket) => ticket,
+            _ => panic!("{name} was met before"),
+        }
+    }
+
+    #[test]
+    fn a_repeat_gets_the_first_answer_for_ten_minutes() {
+        let (mut memory, start) = (Memory::default(), Instant::now());
+        let ticket = fresh(&mut memory, "k", b"put", start);
+        memory.finish(ticket, answer("done"));
+        let later = start + KEPT_FOR - Duration::from_millis(1);
+        assert!(matches!(memory.begin(key("k"), b"put", later), Begin::Remembered(a) if a.body == "done"));
+        assert!(matches!(memory.begin(key("k"), b"delete", later), Begin::Reused));
+        let other = Key { user: "eve".into(), ..key("k") };
+        assert!(matches!(memory.begin(other, b"delete", later), Begin::Fresh(_)));
+        assert!(matches!(memory.begin(key("k"), b"delete", start + KEPT_FOR), Begin::Fresh(_)));
+    }
+
+    #[test]
+    fn a_repeat_meanwhile_waits() {
+        let (mut memory, now) = (Memory::default(), Instant::now());
+        let ticket = fresh(&mut memory, "k", b"put", now);
+        let Begin::Wait(waiting) = memory.begin(key("k"), b"put", now) else { panic!("the first is at work") };
+        assert!(matches!(memory.begin(key("k"), b"other", now), Begin::Reused));
+        memory.finish(ticket, answer("done"));
+        assert_eq!(waiting.borrow().as_ref().map(|a| a.body.clone()), Some(Bytes::from("done")));
+    }
+
+    #[test]
+    fn an_unanswered_call_may_be_tried_again() {
+        let (mut memory, now) = (Memory::default(), Instant::now());
+        let ticket = fresh(&mut memory, "k", b"put", now);
+        memory.finish(ticket, None);
+        // Dropped altogether, as by a panic.
+        drop(fresh(&mut memory, "k", b"put", now));
+        let ticket = fresh(&mut memory, "k", b"other", now);
+        memory.finish(ticket, answer("done"));
+        assert!(matches!(memory.begin(key("k"), b"other", now), Begin::Remembered(_)));
+        assert_eq!(memory.calls.len(), 1);
+    }
+
+    #[test]
+    fn memory_is_bounded_by_number_and_by_size() {
+        let (mut memory, now) = (Memory::default(), Instant::now());
+        for n in 0..MAX_CALLS + 10 {
+            let ticket = fresh(&mut memory, &n.to_string(), b"put", now);
+            memory.finish(ticket, answer("done"));
+        }
+        assert!(memory.calls.len() <= MAX_CALLS && memory.order.len() <= MAX_CALLS);
+        assert!(matches!(memory.begin(key("0"), b"put", now), Begin::Fresh(_)));
+        let mut memory = Memory::default();
+        let large = "x".repeat(MAX_BYTES / 4);
+        for n in 0..10 {
+            let ticket = fresh(&mut memory, &n.to_string(), b"put", now);
+            memory.finish(ticket, answer(&large));
+            assert!(memory.bytes <= MAX_BYTES);
+        }
+        assert!(memory.calls.len() < 5);
+        memory.expire(now + KEPT_FOR);
+        assert_eq!((memory.calls.len(), memory.order.len(), memory.bytes), (0, 0, 0));
     }
 }

@@ -1,7 +1,7 @@
 //! What the HTTP interface is told by the configuration, and the state its handlers share.
 
 use super::auth::Keys;
-use super::idempotency;
+use super::once;
 use super::origin::Subnet;
 use crate::control;
 use std::collections::BTreeMap;
@@ -107,13 +107,13 @@ pub struct State {
 pub(super) struct Shared {
     pub options: Options,
     pub keys: Keys,
-    pub idempotency: idempotency::Store,
+    pub idempotency: once::Store,
 }
 
 impl State {
     pub fn new(node: control::Node, options: Options) -> Self {
         let keys = Keys::new(&options.keys);
-        let idempotency = idempotency::Store::default();
+        let idempotency = once::Store::default();
         State { node, shared: Arc::new(Shared { options, keys, idempotency }) }
     }
     pub(super) fn options(&self) -> &Options {
