@@ -1,12 +1,39 @@
 //! The node's directory: one actor per room, who publishes and views where. The only place that tells the media workers
 //! what to do. Shell: it applies what [`room`](crate::room) decided (`reconcile`) and answers `api`.
+//!
+//! ```text
+//! Node ─ registry (rooms, resources, loads) ─▶ actor of the room ─ Room, reconcile ─▶ worker::Command
+//!                          worker::Event ─▶ router ─▶ inbox of the room ─▶ actor
+//! ```
+//! A peer gets its place (worker, ids) from the registry and holds it as a ticket; whatever way the peer ends, dropping
+//! the ticket gives the place back. Decided here, where the contract is silent:
+//! - A new WHIP POST closes the transport it replaces at once. The seat stays occupied meanwhile: the replacement counts as
+//!   up until it fails.
+//! - `nothing_to_play` is for the program and single seats without a source whose transport is up; a stage always plays.
+//! - A room's viewers count as its audience from the WHEP POST on.
+
+mod actor;
+mod inbox;
+mod placement;
+mod random;
+mod reconcile;
+mod registry;
+
+#[cfg(test)]
+mod tests;
 
 use crate::forward::{LayerPreference, SlotReport, SourceKind, View};
-use crate::room::{Command, Principal, Refusal, RoomId, Settings, Snapshot, UserId};
+use crate::room::{self, Code, Command, Principal, Refusal, Room, RoomId, Settings, Snapshot, UserId};
 use crate::transport::{dtls, ice, sdp};
 use crate::worker;
+use actor::{NewViewer, Request, Shared};
+use placement::Role;
+use registry::{Found, Registry, RoomHandle, room_not_found};
 use std::sync::Arc;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
+
+/// Slots of a stage viewer: camera and screen of ten seats.
+const STAGE_SLOTS: usize = 20;
 
 /// An unguessable WHIP or WHEP resource id.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -30,93 +57,244 @@ pub enum Patched {
     Restarted { fragment: String, etag: String },
 }
 
+/// What one node takes on at most.
 #[derive(Clone, Debug)]
 pub struct Limits {
+    /// Rooms that have not ended.
     pub rooms: usize,
+    /// Guest seats a room may have.
     pub guests: u8,
+    /// Publishers and viewers together.
     pub peers: usize,
+}
+
+/// How much there is of everything, for telemetry.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Rooms that have not ended.
+    pub rooms: usize,
+    pub publishers: usize,
+    pub viewers: usize,
 }
 
 /// The control plane of one node. Cheap to clone.
 #[derive(Clone)]
-pub struct Node {}
+pub struct Node {
+    shared: Arc<Shared>,
+}
 
 impl Node {
+    /// Within a tokio runtime: starts the task that hands the workers' events on.
     pub fn new(
-        _workers: Vec<worker::Handle>,
-        _events: mpsc::Receiver<worker::Event>,
-        _dtls: Arc<dtls::Context>,
-        _limits: Limits,
+        workers: Vec<worker::Handle>,
+        events: mpsc::Receiver<worker::Event>,
+        dtls: Arc<dtls::Context>,
+        limits: Limits,
     ) -> Self {
-        todo!()
+        Self::start(workers, events, dtls.fingerprint(), limits)
     }
-    /// `true`: created; `false`: it existed with the same content.
-    pub async fn create(
-        &self,
-        _by: &Principal,
-        _room: RoomId,
-        _settings: Settings,
-    ) -> Result<(Snapshot, bool), Refusal> {
-        todo!()
+
+    fn start(
+        workers: Vec<worker::Handle>,
+        mut events: mpsc::Receiver<worker::Event>,
+        fingerprint: dtls::Fingerprint,
+        limits: Limits,
+    ) -> Self {
+        let registry = Arc::new(Registry::new(workers.len(), limits));
+        let router = registry.clone();
+        tokio::spawn(async move {
+            while let Some(event) = events.recv().await {
+                router.route(event);
+            }
+        });
+        let shared = Shared {
+            workers,
+            fingerprint,
+            registry,
+        };
+        Node {
+            shared: Arc::new(shared),
+        }
     }
+
+    /// `true`: created; `false`: it existed with the same content. Other content is a `conflict`.
+    pub async fn create(&self, by: &Principal, room: RoomId, settings: Settings) -> Result<(Snapshot, bool), Refusal> {
+        room::may_create(by, &settings)?;
+        let registry = &self.shared.registry;
+        loop {
+            let (handle, new) = registry.open(&room, |epoch| {
+                let now = std::time::Instant::now();
+                let machine = Room::new(room.clone(), epoch, settings.clone(), registry.guests_allowed(), now)?;
+                Ok(actor::spawn(room.clone(), epoch, machine, self.shared.clone()))
+            })?;
+            if new {
+                let snapshot = ask(&handle, Request::Snapshot).await;
+                return snapshot
+                    .map(|snapshot| (snapshot, true))
+                    .ok_or_else(|| room_not_found(&room));
+            }
+            let settings = Box::new(settings.clone());
+            match ask(&handle, |reply| Request::Compare { settings, reply }).await {
+                // It ended a moment ago, and the registry knows by now.
+                Some(Err(refusal)) if refusal.code == Code::RoomEnded => {}
+                Some(outcome) => return outcome.map(|snapshot| (snapshot, false)),
+                None => registry.forget(&room, handle.epoch),
+            }
+        }
+    }
+
     /// In order of id, from behind `after`.
-    pub async fn list(&self, _after: Option<RoomId>, _limit: usize) -> Vec<Snapshot> {
-        todo!()
+    pub async fn list(&self, after: Option<RoomId>, limit: usize) -> Vec<Snapshot> {
+        let mut snapshots = Vec::new();
+        let mut after = after;
+        while snapshots.len() < limit {
+            let Some((id, handle)) = self.shared.registry.next_room(after.as_ref()) else {
+                break;
+            };
+            snapshots.extend(ask(&handle, Request::Snapshot).await);
+            after = Some(id);
+        }
+        snapshots
     }
-    pub async fn snapshot(&self, _room: &RoomId) -> Result<Snapshot, Refusal> {
-        todo!()
+
+    pub async fn snapshot(&self, room: &RoomId) -> Result<Snapshot, Refusal> {
+        let handle = self.shared.registry.room(room)?;
+        ask(&handle, Request::Snapshot)
+            .await
+            .ok_or_else(|| room_not_found(room))
     }
+
     /// Enforced in the media workers before it returns.
-    pub async fn command(&self, _room: &RoomId, _by: &Principal, _command: Command) -> Result<Snapshot, Refusal> {
-        todo!()
+    pub async fn command(&self, room: &RoomId, by: &Principal, command: Command) -> Result<Snapshot, Refusal> {
+        let handle = self.shared.registry.room(room)?;
+        let by = by.clone();
+        let command = Box::new(command);
+        let outcome = ask(&handle, |reply| Request::Command { by, command, reply }).await;
+        outcome.unwrap_or_else(|| Err(room_not_found(room)))
     }
+
     /// A WHIP POST. The seat is the permission; `user` is who publishes. A repeat replaces.
     pub async fn publish(
         &self,
-        _room: &RoomId,
-        _user: &UserId,
-        _kind: SourceKind,
-        _offer: sdp::Offer,
+        room: &RoomId,
+        user: &UserId,
+        kind: SourceKind,
+        offer: sdp::Offer,
     ) -> Result<Session, Refusal> {
-        todo!()
+        let handle = self.shared.registry.room_for_peers(room)?;
+        let user = user.clone();
+        let offer = Box::new(offer);
+        let request = |reply| Request::Publish {
+            user,
+            kind,
+            offer,
+            reply,
+        };
+        ask(&handle, request).await.unwrap_or_else(|| Err(room_not_found(room)))
     }
+
     /// A WHEP POST. Whether the caller may view has been settled by `api`.
     pub async fn view(
         &self,
-        _room: &RoomId,
-        _user: Option<&UserId>,
-        _view: View,
-        _offer: sdp::Offer,
+        room: &RoomId,
+        user: Option<&UserId>,
+        view: View,
+        offer: sdp::Offer,
     ) -> Result<Session, Refusal> {
-        todo!()
+        let handle = self.shared.registry.room_for_peers(room)?;
+        let ticket = self.shared.registry.admit(&handle, Role::Viewer)?;
+        let slots = match view {
+            View::Stage { .. } => STAGE_SLOTS,
+            View::Program | View::Seat { .. } => 1,
+        };
+        // Answered here and not by the actor: a crowd that joins at once shares all cores.
+        let local = random::credentials();
+        let answered = offer.answer_viewer(&self.shared.local(ticket.worker, &local), slots, &mut random::ssrcs());
+        let (answer, media) = answered.map_err(actor::refuse_offer)?;
+        let viewer = Box::new(NewViewer {
+            ticket,
+            user: user.cloned(),
+            view,
+            local,
+            remote: offer.remote().clone(),
+            media,
+            answer,
+        });
+        let outcome = ask(&handle, |reply| Request::View { viewer, reply }).await;
+        outcome.unwrap_or_else(|| Err(room_not_found(room)))
     }
+
     /// The entity tag of a live resource and the user it belongs to (`None`: an anonymous viewer).
-    pub async fn resource(&self, _id: &ResourceId) -> Option<Resource> {
-        todo!()
+    pub async fn resource(&self, id: &ResourceId) -> Option<Resource> {
+        let Found { room, peer, .. } = self.shared.registry.find(id)?;
+        ask(&room, |reply| Request::Resource { peer, reply }).await?
     }
-    /// Trickle or, with credentials in it, an ICE restart. `None`: no such resource.
-    pub async fn patch(&self, _id: &ResourceId, _fragment: sdp::Fragment) -> Option<Patched> {
-        todo!()
+
+    /// Trickle or, with new credentials in it, an ICE restart. `None`: no such resource.
+    pub async fn patch(&self, id: &ResourceId, fragment: sdp::Fragment) -> Option<Patched> {
+        let Found { room, peer, .. } = self.shared.registry.find(id)?;
+        let request = |reply| Request::Patch { peer, fragment, reply };
+        ask(&room, request).await?
     }
+
     /// `false`: no such resource.
-    pub async fn close(&self, _id: &ResourceId) -> bool {
-        todo!()
+    pub async fn close(&self, id: &ResourceId) -> bool {
+        let Some(Found { room, peer, .. }) = self.shared.registry.find(id) else {
+            return false;
+        };
+        ask(&room, |reply| Request::Close { peer, reply })
+            .await
+            .unwrap_or(false)
     }
+
     /// `false`: no such resource or slot.
-    pub async fn prefer(&self, _id: &ResourceId, _slot: usize, _preference: LayerPreference) -> bool {
-        todo!()
+    pub async fn prefer(&self, id: &ResourceId, slot: usize, preference: LayerPreference) -> bool {
+        let Some(found) = self.shared.registry.find(id).filter(|found| found.role == Role::Viewer) else {
+            return false;
+        };
+        let (reply, answer) = oneshot::channel();
+        let command = worker::Command::Prefer {
+            peer: found.peer,
+            slot,
+            preference,
+            reply,
+        };
+        self.shared.send(found.worker, command);
+        answer.await.unwrap_or(false)
     }
+
+    /// Of all workers.
     pub fn candidates(&self) -> Vec<ice::Candidate> {
-        todo!()
+        let all = self.shared.workers.iter().flat_map(worker::Handle::candidates);
+        all.copied().collect()
     }
+
+    pub fn stats(&self) -> Stats {
+        self.shared.registry.stats()
+    }
+
     /// Refuse new rooms and peers from now on (`server_draining`).
     pub fn drain(&self) {
-        todo!()
+        self.shared.registry.drain();
     }
-    /// Close every room and stop the workers.
+
+    /// Close every room's peers and stop the workers. Final: the node refuses everything from then on.
     pub async fn stop(&self) {
-        todo!()
+        self.drain();
+        for handle in self.shared.registry.take_rooms() {
+            ask(&handle, Request::Stop).await;
+        }
+        for worker in &self.shared.workers {
+            worker.send(worker::Command::Stop);
+        }
     }
+}
+
+/// `None`: the actor is gone, and with it its room.
+async fn ask<T>(room: &RoomHandle, request: impl FnOnce(oneshot::Sender<T>) -> Request) -> Option<T> {
+    let (reply, answer) = oneshot::channel();
+    room.requests.send(request(reply)).await.ok()?;
+    answer.await.ok()
 }
 
 /// What is known of a WHIP or WHEP resource.

@@ -141,6 +141,34 @@ pub struct Seat {
     pub flags: SeatFlags,
 }
 
+impl Occupancy {
+    /// Who reserved, occupies or is held on the seat.
+    pub fn person(&self) -> Option<&Person> {
+        match self {
+            Occupancy::Empty => None,
+            Occupancy::Reserved { person, .. }
+            | Occupancy::Occupied { person, .. }
+            | Occupancy::Held { person, .. } => Some(person),
+        }
+    }
+
+    pub(super) fn person_mut(&mut self) -> Option<&mut Person> {
+        match self {
+            Occupancy::Empty => None,
+            Occupancy::Reserved { person, .. }
+            | Occupancy::Occupied { person, .. }
+            | Occupancy::Held { person, .. } => Some(person),
+        }
+    }
+
+    pub(super) fn until(&self) -> Option<Instant> {
+        match self {
+            Occupancy::Reserved { until, .. } | Occupancy::Held { until, .. } => *until,
+            Occupancy::Empty | Occupancy::Occupied { .. } => None,
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum HostAwayPolicy {
@@ -224,6 +252,59 @@ pub struct SourceStatus {
     pub codec: Option<crate::rtp::Codec>,
 }
 
+/// Why somebody is no longer on a seat; the words of `seats.changed`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LeaveReason {
+    Left,
+    Kicked,
+    Locked,
+    Replaced,
+    Assigned,
+    MediaTimeout,
+    Disconnected,
+    Removed,
+    RoomEnded,
+}
+
+/// Something that happened in a room, in the order of its commits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    Joined {
+        seat: SeatIndex,
+        person: Person,
+    },
+    /// `note`: what the one who removed them gave as the reason.
+    Left {
+        seat: SeatIndex,
+        person: Person,
+        reason: LeaveReason,
+        note: Option<String>,
+    },
+    Moved {
+        from: SeatIndex,
+        to: SeatIndex,
+        person: Person,
+    },
+    /// The first transport is up; `resumed`: the seat was held.
+    Connected {
+        seat: SeatIndex,
+        person: Person,
+        resumed: bool,
+    },
+    /// The last transport was lost, the seat is held.
+    Suspended {
+        seat: SeatIndex,
+        person: Person,
+    },
+    SeatUpdated {
+        seat: SeatIndex,
+        flags: SeatFlags,
+    },
+    RoomUpdated,
+    PhaseChanged(Phase),
+}
+
 /// Everything a reader of a room needs, at one version.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Snapshot {
@@ -233,7 +314,7 @@ pub struct Snapshot {
     pub seq: u64,
     pub phase: Phase,
     pub settings: Settings,
-    /// Index = seat number, 0..=max_guests (and occupied seats above a lowered max_guests).
+    /// Index = seat number, 0..=max_guests; after max_guests was lowered, up to the highest seat still taken.
     pub seats: Vec<Seat>,
     /// Filled in by the control plane.
     pub sources: BTreeMap<(SeatIndex, SourceKind), SourceStatus>,

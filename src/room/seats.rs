@@ -1,0 +1,413 @@
+//! The commands that change who sits where, and what of them may be seen and heard.
+
+use super::machine::HOST_SEAT;
+use super::rules::{Action, Standing};
+use super::settings::SEATS;
+use super::*;
+use crate::forward::SeatIndex;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Instant;
+
+impl Room {
+    /// SEATS row 5a.
+    pub(super) fn seat(
+        &mut self,
+        by: &Principal,
+        standing: Standing,
+        index: SeatIndex,
+        person: Person,
+        if_version: Option<u64>,
+        now: Instant,
+    ) -> Result<(), Refusal> {
+        self.permit_seat_changes(standing)?;
+        let oneself = by.person.user == person.user;
+        let free_mode = self.settings.seat_mode == SeatMode::Free;
+        self.permit(standing, Action::Seat { oneself, free_mode })?;
+        self.guest_seat(index)?;
+        self.expect_version(if_version)?;
+        match self.seat_of(&person.user) {
+            Some(at) if at == index => {
+                if self.rename(index, &person) {
+                    self.commit();
+                }
+                return Ok(());
+            }
+            Some(at) => {
+                let detail = format!("{} is on seat {} already", person.user.as_str(), at.0);
+                return Err(Refusal::new(Code::AlreadySeated, detail));
+            }
+            None => {}
+        }
+        if standing == Standing::Member {
+            self.cooled_down(&person.user, now)?;
+        }
+        self.vacant(index)?;
+        if self.taken_guest_seats() >= usize::from(self.settings.max_guests) {
+            return Err(Refusal::new(Code::AllSeatsOccupied, "all seats are taken"));
+        }
+        self.reserve(index, person, now);
+        self.commit();
+        Ok(())
+    }
+
+    /// SEATS rows 12 and 13, by seat.
+    #[expect(clippy::too_many_arguments, reason = "the fields of one command, taken apart once")]
+    pub(super) fn unseat(
+        &mut self,
+        by: &Principal,
+        standing: Standing,
+        index: SeatIndex,
+        user: Option<UserId>,
+        note: Option<String>,
+        if_version: Option<u64>,
+        now: Instant,
+    ) -> Result<(), Refusal> {
+        self.permit_seat_changes(standing)?;
+        let occupant = self.at(index).and_then(|seat| seat.occupancy.person());
+        let occupant = occupant.map(|person| person.user.clone());
+        let own = occupant.as_ref() == Some(&by.person.user);
+        if standing == Standing::Member && !own {
+            self.permit(standing, Action::Kick { admin: false })?;
+        }
+        self.managed_seat(index)?;
+        self.expect_version(if_version)?;
+        if user.is_some() && user != occupant {
+            let detail = format!("somebody else, or nobody, is on seat {} now", index.0);
+            return Err(Refusal::new(Code::Conflict, detail));
+        }
+        match occupant {
+            Some(occupant) => self.remove(by, standing, index, &occupant, note, now),
+            None => Ok(()),
+        }
+    }
+
+    /// SEATS rows 12 and 13, by user.
+    pub(super) fn unseat_user(
+        &mut self,
+        by: &Principal,
+        standing: Standing,
+        user: UserId,
+        note: Option<String>,
+        now: Instant,
+    ) -> Result<(), Refusal> {
+        self.permit_seat_changes(standing)?;
+        if by.person.user != user {
+            self.permit(
+                standing,
+                Action::Kick {
+                    admin: self.is_admin(&user),
+                },
+            )?;
+        }
+        let Some(index) = self.seat_of(&user) else {
+            return Ok(());
+        };
+        self.managed_seat(index)?;
+        self.remove(by, standing, index, &user, note, now)
+    }
+
+    fn remove(
+        &mut self,
+        by: &Principal,
+        standing: Standing,
+        index: SeatIndex,
+        occupant: &UserId,
+        note: Option<String>,
+        now: Instant,
+    ) -> Result<(), Refusal> {
+        if *occupant == by.person.user {
+            self.permit(standing, Action::Leave)?;
+            self.vacate(index, LeaveReason::Left, note);
+        } else {
+            self.permit(
+                standing,
+                Action::Kick {
+                    admin: self.is_admin(occupant),
+                },
+            )?;
+            self.vacate(index, LeaveReason::Kicked, note);
+            self.cool_down(occupant.clone(), now);
+        }
+        self.commit();
+        Ok(())
+    }
+
+    /// SEATS rows 14 and 14a. Only what would change needs a permission; touching another's seat at all takes a host.
+    pub(super) fn set_flags(
+        &mut self,
+        by: &Principal,
+        standing: Standing,
+        index: SeatIndex,
+        patch: SeatFlagsPatch,
+        now: Instant,
+    ) -> Result<(), Refusal> {
+        let occupant = self.at(index).and_then(|seat| seat.occupancy.person()).cloned();
+        let oneself = occupant.as_ref().is_some_and(|person| person.user == by.person.user);
+        if standing == Standing::Member && !oneself {
+            self.permit(standing, Action::Lock)?;
+        }
+        let Some(flags) = self.at(index).map(|seat| seat.flags) else {
+            return Err(self.no_such_seat(index));
+        };
+        if index != HOST_SEAT {
+            self.managed_seat(index)?;
+        }
+        let wanted = SeatFlags {
+            locked: patch.locked.unwrap_or(flags.locked),
+            audio_locked: patch.audio_locked.unwrap_or(flags.audio_locked),
+            video_locked: patch.video_locked.unwrap_or(flags.video_locked),
+            audio_muted: patch.audio_muted.unwrap_or(flags.audio_muted),
+            video_muted: patch.video_muted.unwrap_or(flags.video_muted),
+        };
+        self.permit_flags(standing, index, oneself, occupant.as_ref(), flags, wanted)?;
+        if wanted == flags {
+            return Ok(());
+        }
+        if wanted.locked
+            && let Some(person) = self.vacate(index, LeaveReason::Locked, None)
+            && person.user != by.person.user
+        {
+            self.cool_down(person.user, now);
+        }
+        if let Some(seat) = self.at_mut(index) {
+            // Whoever was removed takes the mutes along.
+            seat.flags = SeatFlags {
+                audio_muted: patch.audio_muted.unwrap_or(seat.flags.audio_muted),
+                video_muted: patch.video_muted.unwrap_or(seat.flags.video_muted),
+                ..wanted
+            };
+            let flags = seat.flags;
+            self.emit(Event::SeatUpdated { seat: index, flags });
+        }
+        self.commit();
+        Ok(())
+    }
+
+    fn permit_flags(
+        &self,
+        standing: Standing,
+        index: SeatIndex,
+        oneself: bool,
+        occupant: Option<&Person>,
+        old: SeatFlags,
+        new: SeatFlags,
+    ) -> Result<(), Refusal> {
+        let hosts_seat = index == HOST_SEAT;
+        if old.locked != new.locked {
+            if hosts_seat {
+                return Err(Refusal::new(Code::SeatIndexInvalid, "the host's seat is never locked"));
+            }
+            self.permit_seat_changes(standing)?;
+            self.permit(standing, Action::Lock)?;
+            if let Some(person) = occupant.filter(|_| new.locked && !oneself) {
+                self.permit(
+                    standing,
+                    Action::Kick {
+                        admin: self.is_admin(&person.user),
+                    },
+                )?;
+            }
+        }
+        let devices = [
+            (old.audio_locked, new.audio_locked, old.audio_muted, new.audio_muted),
+            (old.video_locked, new.video_locked, old.video_muted, new.video_muted),
+        ];
+        for (was_locked, locked, was_muted, muted) in devices {
+            if was_locked != locked {
+                self.permit(standing, Action::LockDevice { hosts_seat })?;
+            }
+            if !was_muted && muted {
+                self.permit(standing, Action::Mute { oneself, hosts_seat })?;
+            }
+            if was_muted && !muted {
+                let empty = occupant.is_none();
+                self.permit(standing, Action::Unmute { oneself, empty })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// `PUT seats`: guests not named leave, those named elsewhere move with their transports, others get a reservation.
+    pub(super) fn assign(
+        &mut self,
+        standing: Standing,
+        seats: &BTreeMap<SeatIndex, Option<Person>>,
+        if_version: Option<u64>,
+        now: Instant,
+    ) -> Result<(), Refusal> {
+        self.permit(standing, Action::Assign)?;
+        self.expect_version(if_version)?;
+        self.assignable(seats)?;
+        let target = |index: SeatIndex| seats.get(&index).and_then(Option::as_ref);
+
+        let mut changed = false;
+        let mut movers: BTreeMap<UserId, (SeatIndex, Seat)> = BTreeMap::new();
+        for index in (1..SEATS).map(SeatIndex) {
+            let Some(seat) = self.at(index) else { continue };
+            let Some(user) = seat.occupancy.person().map(|person| person.user.clone()) else {
+                continue;
+            };
+            let destination = seats
+                .iter()
+                .find(|(_, person)| person.as_ref().is_some_and(|p| p.user == user));
+            match destination {
+                Some((to, _)) if *to == index => {}
+                Some(_) => {
+                    movers.insert(user, (index, seat.clone()));
+                    changed = true;
+                }
+                None => {
+                    self.vacate(index, LeaveReason::Assigned, None);
+                    changed = true;
+                }
+            }
+        }
+        for (from, _) in movers.values() {
+            if let Some(seat) = self.seats.get_mut(usize::from(from.0)) {
+                seat.occupancy = Occupancy::Empty;
+                seat.flags.audio_muted = false;
+                seat.flags.video_muted = false;
+            }
+        }
+        for index in (1..SEATS).map(SeatIndex) {
+            let Some(person) = target(index) else { continue };
+            if let Some((from, seat)) = movers.remove(&person.user) {
+                self.place(index, seat);
+                self.rename(index, person);
+                if let Some(person) = self.at(index).and_then(|seat| seat.occupancy.person()).cloned() {
+                    self.emit(Event::Moved {
+                        from,
+                        to: index,
+                        person,
+                    });
+                }
+            } else if self.seat_of(&person.user).is_some() {
+                changed |= self.rename(index, person);
+            } else {
+                self.reserve(index, person.clone(), now);
+                changed = true;
+            }
+        }
+        if changed {
+            self.commit();
+        }
+        Ok(())
+    }
+
+    fn assignable(&self, seats: &BTreeMap<SeatIndex, Option<Person>>) -> Result<(), Refusal> {
+        let mut users = BTreeSet::from([&self.settings.host.user]);
+        for (index, person) in seats {
+            self.guest_seat(*index)?;
+            let Some(person) = person else { continue };
+            let field = format!("seats.{}", index.0);
+            if self.at(*index).is_some_and(|seat| seat.flags.locked) {
+                return Err(Refusal::invalid(&field, format!("seat {} is locked", index.0)));
+            }
+            if !users.insert(&person.user) {
+                let detail = format!("{} would have two seats", person.user.as_str());
+                return Err(Refusal::invalid(&field, detail));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Room {
+    fn at(&self, index: SeatIndex) -> Option<&Seat> {
+        self.seats.get(usize::from(index.0))
+    }
+
+    fn at_mut(&mut self, index: SeatIndex) -> Option<&mut Seat> {
+        self.seats.get_mut(usize::from(index.0))
+    }
+
+    fn no_such_seat(&self, index: SeatIndex) -> Refusal {
+        let detail = format!(
+            "{} is no guest's seat; they are 1 to {}",
+            index.0, self.settings.max_guests
+        );
+        Refusal {
+            field: Some("seat".to_owned()),
+            ..Refusal::new(Code::SeatIndexInvalid, detail)
+        }
+    }
+
+    /// A seat a guest can be put on.
+    fn guest_seat(&self, index: SeatIndex) -> Result<(), Refusal> {
+        if index == HOST_SEAT || index.0 > self.settings.max_guests {
+            return Err(self.no_such_seat(index));
+        }
+        Ok(())
+    }
+
+    /// A seat there is something to change about: one of those above a lowered `max_guests` while it is still taken.
+    fn managed_seat(&self, index: SeatIndex) -> Result<(), Refusal> {
+        let seat = self.at(index).filter(|_| index != HOST_SEAT);
+        if seat.is_some_and(|seat| seat.occupancy.person().is_some()) {
+            return Ok(());
+        }
+        self.guest_seat(index)
+    }
+
+    fn vacant(&self, index: SeatIndex) -> Result<(), Refusal> {
+        match self.at(index) {
+            Some(seat) if seat.flags.locked => {
+                let detail = format!("seat {} is locked", index.0);
+                Err(Refusal::new(Code::SeatLocked, detail))
+            }
+            Some(seat) if seat.occupancy.person().is_some() => {
+                let detail = format!("seat {} is taken", index.0);
+                Err(Refusal::new(Code::SeatOccupied, detail))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn cooled_down(&self, user: &UserId, now: Instant) -> Result<(), Refusal> {
+        match self.cooldowns.get(user) {
+            Some(until) if *until > now => Err(Refusal {
+                retry_after: Some(until.saturating_duration_since(now)),
+                ..Refusal::new(Code::Cooldown, "removed from a seat a moment ago")
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// SEATS row 5. The caller has made sure that the seat is vacant, and commits.
+    fn reserve(&mut self, index: SeatIndex, person: Person, now: Instant) {
+        let until = self.limit(self.settings.policies.reservation_ms, now);
+        if let Some(seat) = self.at_mut(index) {
+            assert!(seat.occupancy == Occupancy::Empty && !seat.flags.locked);
+            seat.occupancy = Occupancy::Reserved {
+                person: person.clone(),
+                until,
+            };
+            self.emit(Event::Joined { seat: index, person });
+        }
+    }
+
+    /// Puts down who was picked up elsewhere: the mutes are theirs, the locks are the seat's.
+    fn place(&mut self, index: SeatIndex, from: Seat) {
+        if let Some(seat) = self.at_mut(index) {
+            assert!(seat.occupancy == Occupancy::Empty && !seat.flags.locked);
+            seat.occupancy = from.occupancy;
+            seat.flags.audio_muted = from.flags.audio_muted;
+            seat.flags.video_muted = from.flags.video_muted;
+        }
+    }
+
+    /// `true`: the person on this seat is called otherwise now.
+    fn rename(&mut self, index: SeatIndex, person: &Person) -> bool {
+        let Some(known) = self.at_mut(index).and_then(|seat| seat.occupancy.person_mut()) else {
+            return false;
+        };
+        let named = Person {
+            user: known.user.clone(),
+            name: person.name.clone().or_else(|| known.name.clone()),
+            avatar_url: person.avatar_url.clone().or_else(|| known.avatar_url.clone()),
+        };
+        let changed = named != *known;
+        *known = named;
+        changed
+    }
+}
