@@ -4,6 +4,7 @@ use super::error::ProblemBody;
 use super::{health, rooms, seats, tokens, whep, whip};
 use axum::http::header;
 use axum::response::IntoResponse;
+use std::sync::LazyLock;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{IntoResponses, Modify, OpenApi};
 
@@ -36,15 +37,15 @@ impl Modify for Bearer {
 }
 
 /// The whole description, as committed in `openapi.json`.
-pub(super) fn text() -> String {
+fn text() -> String {
     let mut text = Contract::openapi().to_pretty_json().expect("the description is plain data");
     text.push('\n');
     text
 }
 
 pub(super) async fn serve() -> impl IntoResponse {
-    // The committed text, which a test holds equal to the generated one.
-    ([(header::CONTENT_TYPE, "application/json")], include_str!("openapi.json"))
+    static TEXT: LazyLock<String> = LazyLock::new(text);
+    ([(header::CONTENT_TYPE, "application/json")], TEXT.as_str())
 }
 
 /// What a read can be refused with.

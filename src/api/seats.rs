@@ -5,7 +5,7 @@ use super::error::Problem;
 use super::openapi::{JsonErrors, ReadErrors};
 use super::request::{BaseUrl, InRoom, Json, Last, Query};
 use super::rooms::named_by_token;
-use super::shape::{PersonFields, PersonIn, Seated, Seats, seat_index};
+use super::shape::{PersonFields, PersonIn, PersonOrNobody, Seated, Seats, seat_index};
 use crate::forward::SeatIndex;
 use crate::room::{Command, Refusal, SeatFlagsPatch, UserId};
 use axum::extract::State as Extract;
@@ -175,6 +175,7 @@ pub(super) struct PutSeats {
     /// Only if the room is at this version.
     if_version: Option<u64>,
     /// Seat number → who sits there. A guest seat that is not named, or `null`, becomes empty.
+    #[schema(value_type = BTreeMap<String, PersonOrNobody>)]
     seats: BTreeMap<String, Option<PersonIn>>,
 }
 

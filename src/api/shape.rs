@@ -3,7 +3,7 @@
 
 use crate::forward::{SeatIndex, SourceKind};
 use crate::room::{
-    Code, HostAwayPolicy, Occupancy, Person, Phase, Policies, Refusal, RoomId, Seat, SeatMode, Snapshot, SourceStatus,
+    Code, Occupancy, Person, Phase, Policies, Refusal, RoomId, Seat, SeatMode, Snapshot, SourceStatus,
     UserId,
 };
 use crate::rtp::Codec;
@@ -88,6 +88,17 @@ pub(super) struct PersonFields {
     /// `http` or `https`, at most 2048 bytes.
     #[schema(max_length = 2048)]
     pub avatar_url: Option<String>,
+}
+
+/// [`PersonIn`] or `null`, for the API's description.
+#[derive(ToSchema)]
+#[serde(untagged)]
+#[schema(as = PersonOrNobody)]
+#[allow(dead_code, reason = "describes another type")]
+pub(super) enum PersonOrNobody {
+    User(String),
+    Person(PersonFields),
+    Nobody,
 }
 
 /// By hand, since an untagged enum would lose which field was wrong.
@@ -445,7 +456,7 @@ pub(super) enum SeatModeName {
     External,
 }
 
-/// The words of [`HostAwayPolicy`], for the API's description.
+/// The words of [`HostAwayPolicy`](crate::room::HostAwayPolicy), for the API's description.
 #[derive(ToSchema)]
 #[schema(as = HostAwayPolicy, rename_all = "snake_case")]
 #[allow(dead_code, reason = "describes another type")]
@@ -490,7 +501,7 @@ pub(super) struct PoliciesOut {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::room::SeatFlags;
+    use crate::room::{HostAwayPolicy, SeatFlags};
     use utoipa::PartialSchema;
 
     #[test]
