@@ -125,19 +125,36 @@ pub struct Config {
 /// The control plane's end of one worker.
 #[derive(Clone)]
 pub struct Handle {
-    // commands, wake-up descriptor
+    commands: std::sync::mpsc::Sender<Command>,
+    candidates: Arc<[ice::Candidate]>,
+    metrics: Arc<WorkerMetrics>,
 }
 
 impl Handle {
+    /// A worker's end without a worker: the test takes the commands.
+    #[cfg(test)]
+    pub fn fake() -> (Self, std::sync::mpsc::Receiver<Command>) {
+        let (commands, taken) = std::sync::mpsc::channel();
+        let candidate = ice::Candidate {
+            protocol: ice::Protocol::Udp,
+            address: std::net::SocketAddr::from(([127, 0, 0, 1], 50_000)),
+        };
+        let handle = Handle {
+            commands,
+            candidates: Arc::new([candidate]),
+            metrics: Arc::default(),
+        };
+        (handle, taken)
+    }
     /// Never blocks. Lost only when the worker's thread is gone, which ends the node.
-    pub fn send(&self, _command: Command) {
-        todo!()
+    pub fn send(&self, command: Command) {
+        let _ = self.commands.send(command);
     }
     pub fn candidates(&self) -> &[ice::Candidate] {
-        todo!()
+        &self.candidates
     }
     pub fn metrics(&self) -> &Arc<WorkerMetrics> {
-        todo!()
+        &self.metrics
     }
 }
 
