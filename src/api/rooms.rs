@@ -1,0 +1,292 @@
+//! Rooms: create, list, read, change, end.
+
+use super::State;
+use super::auth::Caller;
+use super::error::Problem;
+use super::openapi::{JsonErrors, ReadErrors};
+use super::request::{BaseUrl, InRoom, Json, Query, parse_value};
+use super::shape::{PersonIn, PoliciesOut, RoomList, RoomOut, SeatModeName};
+use crate::room::{
+    Code, Command, Person, Policies, Refusal, Role, RoomId, SeatMode, Settings, SettingsPatch, Snapshot,
+};
+use axum::extract::State as Extract;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use rand::Rng;
+use rand::distr::Alphanumeric;
+use serde::{Deserialize, Deserializer};
+use serde_json::{Map, Value, json};
+use utoipa::{IntoParams, ToSchema};
+
+/// Characters of a generated room id: 62^16 of them, so that none is met twice or guessed.
+const GENERATED_ID_CHARS: usize = 16;
+
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct CreateRoom {
+    /// `[A-Za-z0-9_-][A-Za-z0-9_.-]{0,63}`; absent: the token's room, or a random one where the token is for all.
+    #[schema(pattern = "^[A-Za-z0-9_-][A-Za-z0-9_.-]{0,63}$")]
+    room: Option<String>,
+    host: PersonIn,
+    max_guests: Option<u8>,
+    #[schema(value_type = Option<SeatModeName>)]
+    seat_mode: Option<SeatMode>,
+    /// Whether the program may be watched without a token; absent: only under `--dev`.
+    public_program: Option<bool>,
+    /// Kept for the mixer.
+    #[schema(value_type = Option<Object>)]
+    program: Option<Map<String, Value>>,
+    /// Kept for the mixer.
+    #[schema(value_type = Option<Object>)]
+    layout: Option<Map<String, Value>>,
+    #[schema(value_type = Option<PoliciesOut>)]
+    policies: Option<Policies>,
+    /// Kept for the webhook sender.
+    #[schema(value_type = Option<Object>)]
+    webhook: Option<Map<String, Value>>,
+    /// The integrator's own.
+    #[schema(value_type = Option<Object>)]
+    metadata: Option<Map<String, Value>>,
+}
+
+/// Create a room, or find it as it was created.
+#[utoipa::path(post, path = "/v1/rooms", tag = "rooms", request_body = CreateRoom,
+    params(("Idempotency-Key" = Option<String>, Header)),
+    responses((status = 201, description = "Created", body = RoomOut, headers(("Location" = String))),
+        (status = 200, description = "It exists with the same content", body = RoomOut), JsonErrors))]
+pub(super) async fn create(
+    Extract(state): Extract<State>,
+    caller: Caller,
+    BaseUrl(base): BaseUrl,
+    Json(body): Json<CreateRoom>,
+) -> Result<Response, Problem> {
+    let id = match (&body.room, &caller.room) {
+        (Some(id), _) => RoomId::parse(id)?,
+        (None, Some(own)) => own.clone(),
+        (None, None) => random_id()?,
+    };
+    caller.expect_room(&id)?;
+    let settings = body.settings(&state, &caller)?;
+    may_create(&caller, &id, &settings.host)?;
+    let (snapshot, created) = state.node.create(&caller.principal, id, settings).await?;
+    let room = RoomOut::new(&snapshot, &base, true);
+    if !created {
+        return Ok(axum::Json(room).into_response());
+    }
+    let location = format!("{base}/v1/rooms/{}", snapshot.id.as_str());
+    let location = HeaderValue::try_from(location).map_err(|_| Refusal::invalid("room", "not a URL"))?;
+    Ok((StatusCode::CREATED, [(header::LOCATION, location)], axum::Json(room)).into_response())
+}
+
+/// A service any room; a host the one room of the token, for themselves.
+fn may_create(caller: &Caller, room: &RoomId, host: &Person) -> Result<(), Refusal> {
+    let hosts_it = caller.room.as_ref() == Some(room) && *caller.user() == host.user;
+    match caller.principal.role {
+        Role::Service => Ok(()),
+        Role::Host if hosts_it => Ok(()),
+        _ => Err(Refusal::new(
+            Code::PermissionDenied,
+            "a room is created by a service token, or by a host token for its own room with oneself as the host",
+        )),
+    }
+}
+
+fn random_id() -> Result<RoomId, Refusal> {
+    let letters = rand::rng().sample_iter(Alphanumeric).take(GENERATED_ID_CHARS);
+    RoomId::parse(&letters.map(char::from).collect::<String>())
+}
+
+impl CreateRoom {
+    fn settings(self, state: &State, caller: &Caller) -> Result<Settings, Refusal> {
+        let options = state.options();
+        let object = |map: Option<Map<String, Value>>| map.map(Value::Object);
+        Ok(Settings {
+            host: named_by_token(self.host.person("host")?, caller),
+            max_guests: self.max_guests.unwrap_or(options.default_guests),
+            seat_mode: self.seat_mode.unwrap_or_default(),
+            public_program: self.public_program.unwrap_or(options.dev),
+            policies: self.policies.unwrap_or_default(),
+            program: object(self.program).unwrap_or_else(|| json!({"mode": "auto", "idle": "on_demand"})),
+            layout: object(self.layout).unwrap_or_else(|| json!({"template": "grid"})),
+            webhook: object(self.webhook).unwrap_or(Value::Null),
+            metadata: object(self.metadata).unwrap_or_else(|| json!({})),
+        })
+    }
+}
+
+/// Whoever names only themselves goes by the name and the picture of their token.
+pub(super) fn named_by_token(person: Person, caller: &Caller) -> Person {
+    if person.user != *caller.user() || caller.is_service() {
+        return person;
+    }
+    let own = &caller.principal.person;
+    Person {
+        name: person.name.or_else(|| own.name.clone()),
+        avatar_url: person.avatar_url.or_else(|| own.avatar_url.clone()),
+        ..person
+    }
+}
+
+/// The longest page of a list.
+const LIMIT_MAX: usize = 1000;
+
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct Page {
+    /// 1 to 1000; 100 when absent.
+    #[param(minimum = 1, maximum = 1000)]
+    limit: Option<usize>,
+    /// `next_cursor` of the page before.
+    cursor: Option<String>,
+}
+
+/// All rooms the token is for, in order of their ids.
+#[utoipa::path(get, path = "/v1/rooms", tag = "rooms", params(Page),
+    responses((status = 200, body = RoomList), ReadErrors))]
+pub(super) async fn list(
+    Extract(state): Extract<State>,
+    caller: Caller,
+    BaseUrl(base): BaseUrl,
+    Query(page): Query<Page>,
+) -> Result<axum::Json<RoomList>, Problem> {
+    if !caller.is_service() {
+        return Err(Refusal::new(Code::PermissionDenied, "rooms are listed by a service token").into());
+    }
+    let limit = page.limit.unwrap_or(100);
+    if !(1..=LIMIT_MAX).contains(&limit) {
+        return Err(Refusal::invalid("limit", format!("a page has 1 to {LIMIT_MAX} rooms")).into());
+    }
+    let after = page.cursor.as_deref().map(RoomId::parse).transpose();
+    let after = after.map_err(|_| Refusal::invalid("cursor", "not a cursor of this list"))?;
+    let mut snapshots = match &caller.room {
+        // A token for one room: the list is that room, if it is there.
+        Some(own) if after.as_ref().is_none_or(|after| after < own) => Vec::from_iter(state.node.snapshot(own).await.ok()),
+        Some(_) => Vec::new(),
+        // One more than asked for tells whether there is a next page.
+        None => state.node.list(after, limit + 1).await,
+    };
+    let more = snapshots.len() > limit;
+    snapshots.truncate(limit);
+    let next_cursor = snapshots.last().filter(|_| more).map(|last| last.id.as_str().to_owned());
+    let rooms = snapshots.iter().map(|snapshot| RoomOut::new(snapshot, &base, true)).collect();
+    Ok(axum::Json(RoomList { rooms, next_cursor }))
+}
+
+/// One room.
+#[utoipa::path(get, path = "/v1/rooms/{room}", tag = "rooms", params(("room" = String, Path)),
+    responses((status = 200, body = RoomOut), ReadErrors))]
+pub(super) async fn read(
+    Extract(state): Extract<State>,
+    InRoom { room, caller }: InRoom,
+    BaseUrl(base): BaseUrl,
+) -> Result<axum::Json<RoomOut>, Problem> {
+    let snapshot = state.node.snapshot(&room).await?;
+    Ok(shown_to(&caller, &snapshot, &base))
+}
+
+fn shown_to(caller: &Caller, snapshot: &Snapshot, base: &str) -> axum::Json<RoomOut> {
+    let confidential = caller.is_service() || *caller.user() == snapshot.settings.host.user;
+    axum::Json(RoomOut::new(snapshot, base, confidential))
+}
+
+/// Absent: unchanged.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct PatchRoom {
+    max_guests: Option<u8>,
+    #[schema(value_type = Option<SeatModeName>)]
+    seat_mode: Option<SeatMode>,
+    public_program: Option<bool>,
+    /// Only the policies named change.
+    #[schema(value_type = Option<PoliciesOut>)]
+    policies: Option<Map<String, Value>>,
+    /// `null`: none.
+    #[serde(default, deserialize_with = "nullable_object")]
+    #[schema(value_type = Option<Object>)]
+    webhook: Option<Value>,
+    #[schema(value_type = Option<Object>)]
+    metadata: Option<Map<String, Value>>,
+}
+
+/// An object, or the `null` that takes it away.
+fn nullable_object<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
+    let object = Option::<Map<String, Value>>::deserialize(deserializer)?;
+    Ok(Some(object.map_or(Value::Null, Value::Object)))
+}
+
+/// Change settings and policies.
+#[utoipa::path(patch, path = "/v1/rooms/{room}", tag = "rooms", request_body = PatchRoom,
+    params(("room" = String, Path), ("Idempotency-Key" = Option<String>, Header)),
+    responses((status = 200, body = RoomOut), JsonErrors))]
+pub(super) async fn patch(
+    Extract(state): Extract<State>,
+    InRoom { room, caller }: InRoom,
+    BaseUrl(base): BaseUrl,
+    Json(body): Json<PatchRoom>,
+) -> Result<axum::Json<RoomOut>, Problem> {
+    let policies = match body.policies {
+        Some(changes) => Some(merged(&state.node.snapshot(&room).await?.settings.policies, changes)?),
+        None => None,
+    };
+    let patch = SettingsPatch {
+        max_guests: body.max_guests,
+        seat_mode: body.seat_mode,
+        public_program: body.public_program,
+        policies,
+        webhook: body.webhook,
+        metadata: body.metadata.map(Value::Object),
+    };
+    let snapshot = state.node.command(&room, &caller.principal, Command::Update(patch)).await?;
+    Ok(shown_to(&caller, &snapshot, &base))
+}
+
+/// The policies in force, with the named ones changed.
+fn merged(current: &Policies, changes: Map<String, Value>) -> Result<Policies, Problem> {
+    let mut all = match serde_json::to_value(current) {
+        Ok(Value::Object(all)) => all,
+        _ => unreachable!("policies are written as an object"),
+    };
+    all.extend(changes);
+    parse_value(Value::Object(all), "policies")
+}
+
+/// End the room.
+#[utoipa::path(delete, path = "/v1/rooms/{room}", tag = "rooms",
+    params(("room" = String, Path), ("Idempotency-Key" = Option<String>, Header)),
+    responses((status = 200, description = "The room as it ended", body = RoomOut), JsonErrors))]
+pub(super) async fn end(
+    Extract(state): Extract<State>,
+    InRoom { room, caller }: InRoom,
+    BaseUrl(base): BaseUrl,
+) -> Result<axum::Json<RoomOut>, Problem> {
+    let snapshot = state.node.command(&room, &caller.principal, Command::End).await?;
+    Ok(shown_to(&caller, &snapshot, &base))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn policies_are_merged_key_by_key() {
+        let current = Policies { self_move: true, ..Policies::default() };
+        let change = |value: Value| match value {
+            Value::Object(map) => merged(&current, map),
+            _ => unreachable!("the tests pass objects"),
+        };
+        let changed = change(json!({"grace_ms": 7})).expect("merges");
+        assert_eq!(changed, Policies { grace_ms: 7, ..current.clone() });
+        assert_eq!(change(json!({})).expect("merges"), current);
+        assert_eq!(change(json!({"grace": 7})).expect_err("unknown").field().as_deref(), Some("policies.grace"));
+        assert_eq!(change(json!({"grace_ms": "7"})).expect_err("a word").field().as_deref(), Some("policies.grace_ms"));
+    }
+
+    #[test]
+    fn a_webhook_is_kept_changed_or_taken_away() {
+        let webhook = |text: &str| serde_json::from_str::<PatchRoom>(text).expect("a patch").webhook;
+        assert_eq!(webhook("{}"), None);
+        assert_eq!(webhook(r#"{"webhook": null}"#), Some(Value::Null));
+        assert_eq!(webhook(r#"{"webhook": {"url": "x"}}"#), Some(json!({"url": "x"})));
+    }
+}

@@ -1,0 +1,198 @@
+//! Seats: read them, give and take them, lock and mute them.
+
+use super::State;
+use super::error::Problem;
+use super::openapi::{JsonErrors, ReadErrors};
+use super::request::{BaseUrl, InRoom, Json, Last, Query};
+use super::rooms::named_by_token;
+use super::shape::{PersonFields, PersonIn, PersonOrNobody, Seated, Seats, seat_index};
+use crate::forward::SeatIndex;
+use crate::room::{Command, Refusal, SeatFlagsPatch, UserId};
+use axum::extract::State as Extract;
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use utoipa::{IntoParams, ToSchema};
+
+/// All seats.
+#[utoipa::path(get, path = "/v1/rooms/{room}/seats", tag = "seats", params(("room" = String, Path)),
+    responses((status = 200, body = Seats), ReadErrors))]
+pub(super) async fn read(Extract(state): Extract<State>, at: InRoom) -> Result<axum::Json<Seats>, Problem> {
+    let snapshot = state.node.snapshot(&at.room).await?;
+    Ok(axum::Json(Seats::from(&snapshot)))
+}
+
+/// Give `command` in the room and answer with the seats.
+async fn commanded(state: &State, at: &InRoom, command: Command) -> Result<axum::Json<Seats>, Problem> {
+    let snapshot = state.node.command(&at.room, &at.caller.principal, command).await?;
+    Ok(axum::Json(Seats::from(&snapshot)))
+}
+
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct PutSeat {
+    #[schema(min_length = 1, max_length = 128)]
+    user: String,
+    #[schema(max_length = 256)]
+    name: Option<String>,
+    #[schema(max_length = 2048)]
+    avatar_url: Option<String>,
+    /// Only if the room is at this version.
+    if_version: Option<u64>,
+}
+
+/// Seat somebody, or, in `free` mode, oneself.
+#[utoipa::path(put, path = "/v1/rooms/{room}/seats/{seat}", tag = "seats", request_body = PutSeat,
+    params(("room" = String, Path), ("seat" = u8, Path), ("Idempotency-Key" = Option<String>, Header)),
+    responses((status = 200, body = Seated), JsonErrors))]
+pub(super) async fn put(
+    Extract(state): Extract<State>,
+    at: InRoom,
+    Last(seat): Last,
+    BaseUrl(base): BaseUrl,
+    Json(body): Json<PutSeat>,
+) -> Result<axum::Json<Seated>, Problem> {
+    let seat = seat_index(&seat, "seat")?;
+    let fields = PersonFields { user: body.user, name: body.name, avatar_url: body.avatar_url };
+    let person = named_by_token(fields.person("")?, &at.caller);
+    let user = person.user.clone();
+    let command = Command::Seat { seat, person, if_version: body.if_version };
+    let snapshot = state.node.command(&at.room, &at.caller.principal, command).await?;
+    // Where they sit now, which need not be where they were to sit.
+    let seats = (0..=u8::MAX).zip(&snapshot.seats);
+    let theirs = seats.filter(|(_, seat)| seat.occupancy.person().is_some_and(|person| person.user == user));
+    let seat = theirs.map(|(number, _)| SeatIndex(number)).next().unwrap_or(seat);
+    Ok(axum::Json(Seated::new(&snapshot, seat, &base)))
+}
+
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct Unseat {
+    /// Only if this user is on the seat.
+    user: Option<String>,
+    /// Told to whoever is removed; at most 256 bytes.
+    reason: Option<String>,
+    /// Only if the room is at this version.
+    if_version: Option<u64>,
+}
+
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct HangUp {
+    /// Told to whoever is removed; at most 256 bytes.
+    reason: Option<String>,
+}
+
+/// Unseat: kick, or leave when it is one's own seat.
+#[utoipa::path(delete, path = "/v1/rooms/{room}/seats/{seat}", tag = "seats",
+    params(("room" = String, Path), ("seat" = u8, Path), Unseat, ("Idempotency-Key" = Option<String>, Header)),
+    responses((status = 200, body = Seats), JsonErrors))]
+pub(super) async fn delete(
+    Extract(state): Extract<State>,
+    at: InRoom,
+    Last(seat): Last,
+    Query(query): Query<Unseat>,
+) -> Result<axum::Json<Seats>, Problem> {
+    let command = Command::Unseat {
+        seat: seat_index(&seat, "seat")?,
+        user: query.user.as_deref().map(UserId::parse).transpose()?,
+        reason: reason(query.reason)?,
+        if_version: query.if_version,
+    };
+    commanded(&state, &at, command).await
+}
+
+/// Leave one's seat.
+#[utoipa::path(delete, path = "/v1/rooms/{room}/seats/me", tag = "seats",
+    params(("room" = String, Path), HangUp, ("Idempotency-Key" = Option<String>, Header)),
+    responses((status = 200, body = Seats), JsonErrors))]
+pub(super) async fn leave(
+    Extract(state): Extract<State>,
+    at: InRoom,
+    Query(query): Query<HangUp>,
+) -> Result<axum::Json<Seats>, Problem> {
+    let command = Command::UnseatUser { user: at.caller.user().clone(), reason: reason(query.reason)? };
+    commanded(&state, &at, command).await
+}
+
+/// Hang up by user: whichever seat they are on.
+#[utoipa::path(delete, path = "/v1/rooms/{room}/members/{user}/seat", tag = "seats",
+    params(("room" = String, Path), ("user" = String, Path, description = "Percent-encoded; `me`: oneself"), HangUp,
+        ("Idempotency-Key" = Option<String>, Header)),
+    responses((status = 200, body = Seats), JsonErrors))]
+pub(super) async fn hang_up(
+    Extract(state): Extract<State>,
+    at: InRoom,
+    Last(user): Last,
+    Query(query): Query<HangUp>,
+) -> Result<axum::Json<Seats>, Problem> {
+    let user = if user == "me" { at.caller.user().clone() } else { UserId::parse(&user)? };
+    commanded(&state, &at, Command::UnseatUser { user, reason: reason(query.reason)? }).await
+}
+
+/// What a removed guest is told fits in a line.
+const REASON_BYTES: usize = 256;
+
+fn reason(reason: Option<String>) -> Result<Option<String>, Refusal> {
+    match reason {
+        Some(text) if text.len() > REASON_BYTES => {
+            Err(Refusal::invalid("reason", format!("a reason has at most {REASON_BYTES} bytes")))
+        }
+        reason => Ok(reason),
+    }
+}
+
+/// Absent: unchanged.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct PatchSeat {
+    locked: Option<bool>,
+    audio_locked: Option<bool>,
+    video_locked: Option<bool>,
+    audio_muted: Option<bool>,
+    video_muted: Option<bool>,
+}
+
+/// Lock a seat, its microphone or its camera; mute. In force when the answer comes.
+#[utoipa::path(patch, path = "/v1/rooms/{room}/seats/{seat}", tag = "seats", request_body = PatchSeat,
+    params(("room" = String, Path), ("seat" = u8, Path), ("Idempotency-Key" = Option<String>, Header)),
+    responses((status = 200, body = Seats), JsonErrors))]
+pub(super) async fn patch(
+    Extract(state): Extract<State>,
+    at: InRoom,
+    Last(seat): Last,
+    Json(body): Json<PatchSeat>,
+) -> Result<axum::Json<Seats>, Problem> {
+    let PatchSeat { locked, audio_locked, video_locked, audio_muted, video_muted } = body;
+    let patch = SeatFlagsPatch { locked, audio_locked, video_locked, audio_muted, video_muted };
+    commanded(&state, &at, Command::SetFlags { seat: seat_index(&seat, "seat")?, patch }).await
+}
+
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct PutSeats {
+    /// Only if the room is at this version.
+    if_version: Option<u64>,
+    /// Seat number → who sits there. A guest seat that is not named, or `null`, becomes empty.
+    #[schema(value_type = BTreeMap<String, PersonOrNobody>)]
+    seats: BTreeMap<String, Option<PersonIn>>,
+}
+
+/// Set the complete assignment of guests in one step.
+#[utoipa::path(put, path = "/v1/rooms/{room}/seats", tag = "seats", request_body = PutSeats,
+    params(("room" = String, Path), ("Idempotency-Key" = Option<String>, Header)),
+    responses((status = 200, body = Seats), JsonErrors))]
+pub(super) async fn assign(
+    Extract(state): Extract<State>,
+    at: InRoom,
+    Json(body): Json<PutSeats>,
+) -> Result<axum::Json<Seats>, Problem> {
+    let mut seats = BTreeMap::new();
+    for (number, person) in body.seats {
+        let field = format!("seats.{number}");
+        let person = person.map(|person| person.person(&field)).transpose()?;
+        seats.insert(seat_index(&number, &field)?, person);
+    }
+    commanded(&state, &at, Command::Assign { seats, if_version: body.if_version }).await
+}
