@@ -14,8 +14,9 @@ mod tests;
 pub use knobs::{KNOBS, Kind, Knob};
 pub use layer::{ENVIRONMENT_PREFIX, Entry, Origin, Problem, environment_entries, flag_entry, toml_entries};
 pub use print::{reference_table, to_toml};
-pub use types::{Addresses, Advertised, IceServer, LogFormat, Secret, Subnet};
+pub use types::{Addresses, Advertised, IceServer, LogFormat, Secret};
 
+use crate::api::Subnet;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
@@ -149,18 +150,15 @@ impl Config {
     /// Apply the entries in order over the defaults. Every problem is told, not only the first.
     pub fn from_entries(dev: bool, entries: &[Entry]) -> Result<Self, Vec<Problem>> {
         let mut config = if dev { Self::dev() } else { Self::default() };
-        let mut problems: Vec<Problem> = entries
+        let problems: Vec<Problem> = entries
             .iter()
             .filter_map(|entry| entry.apply(&mut config).err())
             .collect();
-        if problems.is_empty() {
-            problems = config.contradictions();
-        }
         if problems.is_empty() { Ok(config) } else { Err(problems) }
     }
 
-    /// What no single knob can see.
-    fn contradictions(&self) -> Vec<Problem> {
+    /// What no single knob can see, and a node can't be started with.
+    pub fn check(&self) -> Result<(), Vec<Problem>> {
         let mut found = Vec::new();
         if !self.dev && self.auth.keys.is_empty() {
             found.push(Problem::Contradiction(
@@ -181,6 +179,6 @@ impl Config {
                 self.media.base_port, self.media.workers
             )));
         }
-        found
+        if found.is_empty() { Ok(()) } else { Err(found) }
     }
 }

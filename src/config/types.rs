@@ -116,57 +116,6 @@ impl fmt::Debug for IceServer {
     }
 }
 
-/// An address prefix: `10.0.0.0/8`, or one address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Subnet {
-    address: IpAddr,
-    bits: u8,
-}
-
-impl Subnet {
-    /// Whether `address` lies inside. An IPv4 address that arrived on an IPv6 socket counts as IPv4.
-    pub fn contains(&self, address: IpAddr) -> bool {
-        match (self.address, address.to_canonical()) {
-            (IpAddr::V4(net), IpAddr::V4(one)) => {
-                let mask = u32::MAX.checked_shl(32 - u32::from(self.bits)).unwrap_or(0);
-                net.to_bits() & mask == one.to_bits() & mask
-            }
-            (IpAddr::V6(net), IpAddr::V6(one)) => {
-                let mask = u128::MAX.checked_shl(128 - u32::from(self.bits)).unwrap_or(0);
-                net.to_bits() & mask == one.to_bits() & mask
-            }
-            _ => false,
-        }
-    }
-}
-
-impl FromStr for Subnet {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let (address, bits) = text.split_once('/').map_or((text, None), |(a, b)| (a, Some(b)));
-        let address: IpAddr = address
-            .parse()
-            .map_err(|_| format!("`{text}` is neither an IP address nor a prefix such as 10.0.0.0/8"))?;
-        let widest = if address.is_ipv4() { 32 } else { 128 };
-        let bits = match bits {
-            None => widest,
-            Some(bits) => bits
-                .parse()
-                .ok()
-                .filter(|bits| *bits <= widest)
-                .ok_or_else(|| format!("`{text}`: the prefix length must be 0..={widest}"))?,
-        };
-        Ok(Self { address, bits })
-    }
-}
-
-impl fmt::Display for Subnet {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.address, self.bits)
-    }
-}
-
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {
     Text,

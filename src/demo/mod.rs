@@ -4,9 +4,11 @@
 //! as a full peer.
 
 mod clip;
+mod host;
 mod keyframe_requests;
 mod metronome;
 mod publisher;
 
 pub use clip::{Clip, ClipError, Frame, Playhead};
+pub use host::{Options, run};
 pub use publisher::{Error, Publisher, Target};

@@ -73,7 +73,7 @@ impl std::fmt::Display for Error {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Http(error) => write!(f, "HTTP: {error}"),
-            Self::Refused { status, body } => write!(f, "WHIP refused with {status}: {body}"),
+            Self::Refused { status, body } => write!(f, "refused with {status}: {body}"),
             Self::WebRtc(error) => write!(f, "WebRTC: {error}"),
             Self::NoRoute(error) => write!(f, "no route to the server: {error}"),
             Self::TimedOut(what) => write!(f, "{what} took too long"),
@@ -111,7 +111,7 @@ pub struct Publisher {
 impl Publisher {
     /// Offer, have it answered, and send; returns once media flows.
     pub async fn connect(target: &Target, clip: Arc<Clip>) -> Result<Self, Error> {
-        let client = reqwest::Client::builder().timeout(ANSWER_DEADLINE).build()?;
+        let client = reqwest::Client::builder().no_proxy().timeout(ANSWER_DEADLINE).build()?;
         let requests = KeyframeRequests::default();
         let (handler, mut signals) = handler();
         let connection = peer_connection(&target.whip_url, handler, &requests).await?;
