@@ -83,6 +83,7 @@ $("sound").addEventListener("click", () => {
   showSound();
 });
 video.addEventListener("volumechange", showSound);
+video.addEventListener("playing", () => live && playing());
 
 $("fullscreen").addEventListener("click", () => {
   // An iPhone gives only the video element the whole screen.
@@ -98,6 +99,11 @@ $("token-form").addEventListener("submit", (event) => {
   start();
 });
 
+function playing() {
+  $("stage").dataset.state = "playing";
+  show("playing", "good", "Live");
+}
+
 let frames = 0;
 let silentS = 0;
 setInterval(async () => {
@@ -107,8 +113,7 @@ setInterval(async () => {
   silentS = stats.frames > frames ? 0 : silentS + 1;
   frames = stats.frames;
   if (silentS === 0 && frames > 0) {
-    $("stage").dataset.state = "playing";
-    show("playing", "good", "Live");
+    playing();
   } else if (silentS >= STALLED_S) {
     show("stalled", "idle", "Live", frames ? "The picture has stopped: the host may be away." : "No picture yet: the host may be away.");
   }
