@@ -15,10 +15,13 @@
 //! | [`forward`] | P | publication, feed, viewer, switcher, keyframe broker, stage slots |
 //! | [`worker`] | S | the media worker: sockets, demultiplexing, timers, batches, the loop around the pure parts |
 //! | [`telemetry`] | S | log fields, per-worker counters, Prometheus |
+//! | [`cli`] | S | the command line: arguments, files and environment → a checked configuration, or a token |
+//! | [`serve`] | S | a node from its configuration: how the parts are put together, started and stopped |
 //! | [`demo`] | S | a clip that publishes itself through the ordinary WHIP door |
 //! | [`web`] | S | the embedded pages |
 
 pub mod api;
+pub mod cli;
 pub mod config;
 pub mod congestion;
 pub mod control;
@@ -26,6 +29,7 @@ pub mod demo;
 pub mod forward;
 pub mod room;
 pub mod rtp;
+pub mod serve;
 pub mod telemetry;
 pub mod transport;
 pub mod web;

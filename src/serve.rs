@@ -1,0 +1,319 @@
+//! A node from its configuration: the one place that knows how the parts are put together. Shell.
+
+use crate::config::{Addresses, Config};
+use crate::control::{self, Node};
+use crate::telemetry::{self, Exporter, InvalidLevel};
+use crate::transport::dtls;
+use crate::{api, demo, web, worker};
+use axum::Router;
+use std::future::Future;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tracing::{info, warn};
+
+/// Room of the demo, and who hosts it.
+const DEMO_ROOM: (&str, &str) = ("demo", "demo-host");
+
+/// Guest seats of a room that names no number (SEATS.md), where the limit allows so many.
+const USUAL_GUESTS: u8 = 9;
+
+/// Why a node does not start.
+#[derive(Debug)]
+pub enum StartError {
+    Log(InvalidLevel),
+    Certificate(openssl::error::ErrorStack),
+    /// The machine's addresses can't be listed.
+    Addresses(io::Error),
+    /// A media port is taken, or its address is none of this machine's.
+    Media(io::Error),
+    /// The HTTP or admin listener.
+    Listen {
+        knob: &'static str,
+        address: SocketAddr,
+        error: io::Error,
+    },
+}
+
+impl std::fmt::Display for StartError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Log(error) => error.fmt(f),
+            Self::Certificate(error) => write!(f, "creating the DTLS certificate: {error}"),
+            Self::Addresses(error) => write!(f, "listing this machine's addresses: {error}"),
+            Self::Media(error) => write!(f, "opening the media ports (media.base_port, media.addresses): {error}"),
+            Self::Listen { knob, address, error } => write!(f, "{knob} {address}: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for StartError {}
+
+/// A running node.
+pub struct Server {
+    http: SocketAddr,
+    admin: SocketAddr,
+    node: Node,
+    readiness: api::Readiness,
+    stopping: watch::Sender<bool>,
+    listeners: JoinSet<()>,
+    /// Dropping it ends the demo source.
+    demo: JoinSet<()>,
+}
+
+impl Server {
+    /// Start everything; returns once the listeners accept.
+    pub async fn start(config: &Config) -> Result<Self, StartError> {
+        let dtls = Arc::new(dtls::Context::new().map_err(StartError::Certificate)?);
+        let (workers, events) = worker::spawn(workers(config)?, dtls.clone()).map_err(StartError::Media)?;
+        let exporter = Exporter::new(workers.iter().map(|worker| worker.metrics().clone()).collect());
+        let node = Node::new(workers, events, dtls, limits(config));
+
+        let http = listen("http.listen", config.http.listen).await?;
+        let admin = listen("admin.listen", config.admin.listen).await?;
+        let (http_address, admin_address) = (address(&http, config.http.listen), address(&admin, config.admin.listen));
+        let readiness = api::Readiness::default();
+        let options = options(config, http_address, readiness.clone());
+        let state = api::State::new(node.clone(), options);
+        let counted = node.clone();
+        let rooms = move || {
+            let node = counted.clone();
+            async move { node.list(None, usize::MAX).await.len() }
+        };
+
+        let (stopping, stop) = watch::channel(false);
+        let mut listeners = JoinSet::new();
+        listeners.spawn(accept(http, api::router_with(state, web::router()), stop.clone()));
+        let admin_routes = telemetry::metrics(exporter, rooms).merge(api::health(readiness.clone()));
+        listeners.spawn(accept(admin, admin_routes, stop));
+        info!(http = %http_address, admin = %admin_address, dev = config.dev, "listening");
+        Ok(Self {
+            http: http_address,
+            admin: admin_address,
+            node,
+            readiness,
+            stopping,
+            listeners,
+            demo: JoinSet::new(),
+        })
+    }
+
+    /// The HTTP listener's address; with the port that was found where the configuration said 0.
+    pub fn http(&self) -> SocketAddr {
+        self.http
+    }
+    pub fn admin(&self) -> SocketAddr {
+        self.admin
+    }
+    pub fn node(&self) -> &Node {
+        &self.node
+    }
+    /// The HTTP listener's URL as seen from this machine.
+    pub fn local_url(&self) -> String {
+        format!("http://{}", reachable(self.http))
+    }
+
+    /// Put the demo room on air; returns its id. Nothing happens where no key can sign its tokens.
+    pub fn play_demo(&mut self, config: &Config) -> &'static str {
+        let (room, host) = DEMO_ROOM;
+        if let Some((id, secret)) = config.auth.keys.first_key_value() {
+            self.demo.spawn(demo::run(demo::Options {
+                url: self.local_url(),
+                room: room.to_owned(),
+                host: host.to_owned(),
+                key: (id.clone(), secret.expose().to_owned()),
+            }));
+        }
+        room
+    }
+
+    /// Take no new work, let running calls end, tell the peers goodbye; at the latest after `deadline`.
+    pub async fn stop(mut self, deadline: Duration) {
+        self.readiness.drain();
+        self.node.drain();
+        self.demo.abort_all();
+        self.stopping.send_replace(true);
+        let goodbye = async { while self.listeners.join_next().await.is_some() {} };
+        // Half of the time for calls, so that peers are told in any case.
+        if timeout(deadline / 2, goodbye).await.is_err() {
+            warn!("calls still running are cut off");
+            self.listeners.abort_all();
+        }
+        if timeout(deadline / 2, self.node.stop()).await.is_err() {
+            warn!("media workers did not end in time");
+        }
+    }
+}
+
+async fn listen(knob: &'static str, address: SocketAddr) -> Result<TcpListener, StartError> {
+    TcpListener::bind(address)
+        .await
+        .map_err(|error| StartError::Listen { knob, address, error })
+}
+
+fn address(listener: &TcpListener, configured: SocketAddr) -> SocketAddr {
+    listener.local_addr().unwrap_or(configured)
+}
+
+/// Serve until `stop` says so, then let running calls end.
+async fn accept(listener: TcpListener, routes: Router, mut stop: watch::Receiver<bool>) {
+    let stopped = async move {
+        // An error means that the server itself is gone.
+        let _ = stop.wait_for(|stop| *stop).await;
+    };
+    let service = routes.into_make_service_with_connect_info::<SocketAddr>();
+    if let Err(error) = axum::serve(listener, service).with_graceful_shutdown(stopped).await {
+        warn!(%error, "listener ended");
+    }
+}
+
+/// An unspecified address is reached by loopback.
+fn reachable(mut address: SocketAddr) -> SocketAddr {
+    match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
+        IpAddr::V6(ip) if ip.is_unspecified() => address.set_ip(Ipv6Addr::LOCALHOST.into()),
+        _ => {}
+    }
+    address
+}
+
+fn limits(config: &Config) -> control::Limits {
+    control::Limits {
+        rooms: config.limits.rooms,
+        guests: config.limits.guests,
+        peers: config.limits.peers,
+    }
+}
+
+fn options(config: &Config, http: SocketAddr, readiness: api::Readiness) -> api::Options {
+    let any = config.http.cors_origins.iter().any(|origin| origin == "*");
+    let keys = config.auth.keys.iter();
+    let ice_server = |server: &crate::config::IceServer| api::IceServer {
+        url: server.url.clone(),
+        login: server
+            .login
+            .as_ref()
+            .map(|(user, credential)| (user.clone(), credential.expose().to_owned())),
+    };
+    api::Options {
+        keys: keys
+            .map(|(id, secret)| (id.clone(), secret.expose().to_owned()))
+            .collect(),
+        dev: config.dev,
+        loopback: http.ip().is_loopback(),
+        public_url: config.http.public_url.clone(),
+        trusted_proxies: config.http.trusted_proxies.clone(),
+        cors_origins: if any {
+            Vec::new()
+        } else {
+            config.http.cors_origins.clone()
+        },
+        ice_servers: config.media.ice_servers.iter().map(ice_server).collect(),
+        limits: api::Limits {
+            json_bytes: config.limits.json_bytes,
+            sdp_bytes: config.limits.sdp_bytes,
+            ..api::Limits::default()
+        },
+        default_guests: config.limits.guests.min(USUAL_GUESTS),
+        readiness,
+    }
+}
+
+fn workers(config: &Config) -> Result<worker::Config, StartError> {
+    let media = &config.media;
+    let addresses = match &media.addresses {
+        Addresses::These(addresses) => addresses.clone(),
+        Addresses::Auto => {
+            let own = if_addrs::get_if_addrs().map_err(StartError::Addresses)?;
+            let up = own.iter().filter(|interface| interface.is_oper_up());
+            choose_addresses(up.map(|interface| interface.ip()), config.dev)
+        }
+    };
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    Ok(worker::Config {
+        workers: if media.workers == 0 { cores } else { media.workers },
+        addresses,
+        base_port: media.base_port,
+        advertise: media.advertise.iter().map(|one| (one.address, one.base_port)).collect(),
+        own_candidates: media.own_candidates,
+        tcp: media.tcp,
+        tick: Duration::from_micros(media.tick_us.into()),
+        gso: media.gso,
+    })
+}
+
+/// What `media.addresses = "auto"` means: no link-local address, and loopback only with `loopback` or for want of others.
+/// Each once, in the system's order, loopback last.
+fn choose_addresses(own: impl Iterator<Item = IpAddr>, loopback: bool) -> Vec<IpAddr> {
+    let link_local = |address: &IpAddr| match address {
+        IpAddr::V4(v4) => v4.is_link_local(),
+        IpAddr::V6(v6) => v6.is_unicast_link_local(),
+    };
+    let mut chosen: Vec<IpAddr> = Vec::new();
+    let mut last: Vec<IpAddr> = Vec::new();
+    for address in own.filter(|address| !link_local(address) && !address.is_unspecified()) {
+        let list = if address.is_loopback() { &mut last } else { &mut chosen };
+        if !list.contains(&address) {
+            list.push(address);
+        }
+    }
+    if loopback || chosen.is_empty() {
+        chosen.append(&mut last);
+    }
+    if chosen.is_empty() {
+        chosen.push(Ipv4Addr::LOCALHOST.into());
+    }
+    chosen
+}
+
+/// Resolves at the first SIGTERM or SIGINT (Ctrl-C) from now on.
+pub fn termination() -> io::Result<impl Future<Output = ()>> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chosen(own: &[&str], loopback: bool) -> Vec<String> {
+        let own = own.iter().map(|address| address.parse().unwrap());
+        choose_addresses(own, loopback).iter().map(IpAddr::to_string).collect()
+    }
+
+    #[test]
+    fn addresses_that_peers_may_reach() {
+        let own = [
+            "127.0.0.1",
+            "::1",
+            "10.0.0.5",
+            "fe80::1",
+            "169.254.3.4",
+            "fd00::5",
+            "10.0.0.5",
+        ];
+        assert_eq!(chosen(&own, false), ["10.0.0.5", "fd00::5"]);
+        assert_eq!(chosen(&own, true), ["10.0.0.5", "fd00::5", "127.0.0.1", "::1"]);
+        assert_eq!(chosen(&["127.0.0.1", "fe80::1"], false), ["127.0.0.1"]);
+        assert_eq!(chosen(&[], false), ["127.0.0.1"]);
+    }
+
+    #[test]
+    fn unspecified_listeners_are_reached_by_loopback() {
+        assert_eq!(reachable("0.0.0.0:80".parse().unwrap()).to_string(), "127.0.0.1:80");
+        assert_eq!(reachable("[::]:80".parse().unwrap()).to_string(), "[::1]:80");
+        assert_eq!(reachable("10.0.0.1:80".parse().unwrap()).to_string(), "10.0.0.1:80");
+    }
+}

@@ -1,0 +1,126 @@
+// `/`: plays the program of a room, or with ?seat=N one seat.
+
+import { Session } from "./session.js";
+import { $, Meter, Tokens, inWords, parameters, roomUrl, show, showStats } from "./room.js";
+
+const STALLED_S = 3; // no new frame for so long: say so, the session itself may be fine
+
+const { room, seat, user, token } = parameters();
+const tokens = new Tokens({ room, user, token });
+const video = $("video");
+const meter = new Meter();
+let session = null;
+let needsToken = false;
+let live = false;
+
+document.title = `${room} · costage`;
+$("room").textContent = seat === null ? room : `${room}, seat ${seat}`;
+$("publish-link").href = `/publish?room=${encodeURIComponent(room)}&seat=1`;
+
+/** Watching the program may need no token; a seat always does. */
+async function currentToken() {
+  return needsToken || seat !== null || tokens.pasted ? tokens.member() : null;
+}
+
+function build(pc) {
+  const stream = new MediaStream();
+  for (const kind of ["video", "audio"]) {
+    const { receiver } = pc.addTransceiver(kind, { direction: "recvonly" });
+    stream.addTrack(receiver.track);
+  }
+  video.srcObject = stream;
+  // A browser that forbids even muted playback shows its own button once asked.
+  video.play().catch(() => {});
+}
+
+function onState({ name, error, retryInMs }) {
+  live = name === "live";
+  $("stage").dataset.state = name;
+  if (name === "connecting") show(name, "busy", "Connecting");
+  if (name === "live") show("buffering", "busy", "Connected", "Waiting for the picture.");
+  if (name === "reconnecting") show(name, "busy", "Reconnecting", error ? inWords(error) : "The connection broke.");
+  if (name === "waiting") {
+    const what = error.code === "room_not_found" ? inWords(error) : "Waiting for the host.";
+    show(name, "idle", "Waiting", `${what} Looking again in ${Math.ceil(retryInMs / 1000)} s.`);
+  }
+  if (name === "failed") failed(error);
+}
+
+async function failed(error) {
+  if (error.status === 401 && !needsToken && !tokens.pasted) {
+    // The program is not public: the server may hand out a token (under --dev), else somebody has to paste one.
+    needsToken = true;
+    start();
+    return;
+  }
+  show("failed", "bad", "Stopped", inWords(error));
+  const askForToken = error.status === 401 || error.status === 403;
+  $("token-form").hidden = !askForToken;
+  $("again").hidden = askForToken;
+}
+
+function start() {
+  $("token-form").hidden = true;
+  $("again").hidden = true;
+  const path = seat === null ? "/whep/program" : `/whep/seats/${seat}`;
+  session = new Session({ url: roomUrl(room, path), token: currentToken, build, onState });
+  session.run();
+}
+
+function showSound() {
+  const button = $("sound");
+  button.textContent = video.muted ? "Unmute" : "Mute";
+  button.setAttribute("aria-pressed", String(!video.muted));
+  button.classList.toggle("primary", video.muted);
+}
+
+$("sound").addEventListener("click", () => {
+  video.muted = !video.muted;
+  if (!video.muted) {
+    video.volume = 1;
+    video.play().catch(() => {});
+  }
+  showSound();
+});
+video.addEventListener("volumechange", showSound);
+video.addEventListener("playing", () => live && playing());
+
+$("fullscreen").addEventListener("click", () => {
+  // An iPhone gives only the video element the whole screen.
+  if (document.fullscreenElement) document.exitFullscreen();
+  else if ($("stage").requestFullscreen) $("stage").requestFullscreen().catch(() => {});
+  else video.webkitEnterFullscreen?.();
+});
+
+$("again").addEventListener("click", start);
+$("token-form").addEventListener("submit", (event) => {
+  event.preventDefault();
+  tokens.paste($("token").value);
+  start();
+});
+
+function playing() {
+  $("stage").dataset.state = "playing";
+  show("playing", "good", "Live");
+}
+
+let frames = 0;
+let silentS = 0;
+setInterval(async () => {
+  const stats = await meter.read(session?.connection, "in");
+  showStats(stats);
+  if (!live || !stats) return;
+  silentS = stats.frames > frames ? 0 : silentS + 1;
+  frames = stats.frames;
+  if (silentS === 0 && frames > 0) {
+    playing();
+  } else if (silentS >= STALLED_S) {
+    show("stalled", "idle", "Live", frames ? "The picture has stopped: the host may be away." : "No picture yet: the host may be away.");
+  }
+}, 1_000);
+
+// Back from the browser's cache of left pages: the session was deleted when the page was left.
+addEventListener("pageshow", (event) => event.persisted && location.reload());
+
+showSound();
+start();

@@ -1,0 +1,99 @@
+// `/` plays the demo room's program.
+
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+import { eventually, freePorts, kept, metric, startBrowser, startServer, stats, streams } from "./harness.js";
+
+let server;
+let browser;
+
+before(async () => {
+  [server, browser] = await Promise.all([startServer(["--demo"]), startBrowser()]);
+});
+
+after(async () => {
+  await browser?.close();
+  const end = await server?.stop();
+  assert.deepEqual(end, { code: 0, signal: null }, "SIGTERM ends the server in good order");
+});
+
+/** The page plays: frames decoded, sound arriving. */
+async function plays(page, frames = 60) {
+  await page.locator('#stage[data-state="playing"]').waitFor({ timeout: 20_000 });
+  await eventually(`${frames} frames`, async () => (await stats(page)).frames >= frames);
+}
+
+test("the program plays", (t) =>
+  kept(t, browser, server, async () => {
+    assert.match(server.stdout(), /watch: +http:\S+\/\?room=demo/);
+    assert.match(server.stdout(), /publish: +http:\S+\/publish\?room=demo&seat=1/);
+    const page = await browser.open(`${server.url}/?room=demo`);
+    await plays(page);
+    const video = page.locator("#video");
+    const size = await video.evaluate((v) => [v.videoWidth, v.videoHeight]);
+    assert.deepEqual(size, [1280, 720]);
+    assert.equal(await page.locator("#state").textContent(), "Live");
+
+    const before = await video.evaluate((v) => v.currentTime);
+    const shown = await stats(page);
+    await eventually("two seconds of playback", () => video.evaluate((v, from) => v.currentTime - from > 2, before));
+    const later = await stats(page);
+    assert.ok(later.frames - shown.frames > 30, `${later.frames - shown.frames} frames in two seconds`);
+    assert.ok(later.audioPackets > 100, `${later.audioPackets} audio packets`);
+    const [received] = (await streams(page, "inbound-rtp")).filter((stream) => stream.kind === "video");
+    assert.equal(received.mimeType, "video/H264");
+    assert.ok(received.freezeCount <= 1, `${received.freezeCount} freezes`);
+    assert.deepEqual(page.errors, []);
+  }));
+
+test("sound is off until asked for", (t) =>
+  kept(t, browser, server, async () => {
+    const page = await browser.open(`${server.url}/?room=demo`);
+    await plays(page, 5);
+    assert.equal(await page.locator("#video").evaluate((v) => v.muted), true);
+    await page.getByRole("button", { name: "Unmute" }).click();
+    assert.equal(await page.locator("#video").evaluate((v) => v.muted), false);
+    assert.equal(await page.locator("#sound").getAttribute("aria-pressed"), "true");
+  }));
+
+test("a page that is left is no viewer any more", (t) =>
+  kept(t, browser, server, async () => {
+    const page = await browser.open(`${server.url}/?room=demo`);
+    await plays(page, 5);
+    await eventually("a viewer", async () => (await metric(server, "costage_viewers")) >= 1);
+    await page.goto("about:blank");
+    await eventually("no viewer", async () => (await metric(server, "costage_viewers")) === 0, 5_000);
+  }));
+
+test("a room that is not there yet is waited for", (t) =>
+  kept(t, browser, server, async () => {
+    const page = await browser.open(`${server.url}/?room=nobody-here`);
+    await page.locator('#state[data-state="waiting"]').waitFor();
+    assert.match(await page.locator("#message").textContent(), /Looking again in \d+ s/);
+  }));
+
+test("the page fits a phone", (t) =>
+  kept(t, browser, server, async () => {
+    const page = await browser.open(`${server.url}/?room=demo`, { viewport: { width: 360, height: 640 }, isMobile: true });
+    await plays(page, 5);
+    const wide = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
+    assert.equal(wide, 0, "nothing to scroll sideways");
+  }));
+
+test("the page comes back after a restart of the server", (t) =>
+  kept(t, browser, server, async () => {
+    const ports = await freePorts();
+    const first = await startServer(["--demo"], ports);
+    let second;
+    try {
+      const page = await browser.open(`${first.url}/?room=demo`);
+      await plays(page, 5);
+      assert.deepEqual(await first.stop(), { code: 0, signal: null });
+      await page.locator('#stage:not([data-state="playing"])').waitFor({ timeout: 10_000 });
+      second = await startServer(["--demo"], ports);
+      await plays(page, 5);
+    } finally {
+      await first.stop();
+      await second?.stop();
+    }
+  }));
