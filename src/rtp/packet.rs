@@ -1,12 +1,14 @@
 //! One media packet between its publisher and its viewers.
 
 use crate::rtp::Codec;
+use crate::rtp::extension::{Extension, PackedElements};
 use std::time::Instant;
 
 /// What forwarding needs to know of a packet, parsed once where it entered.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Meta {
-    /// The publisher's sequence number with its roll-over counter above the low 16 bits.
+    /// Extended sequence number within the layer. It is the publisher's (roll-over counter above the low 16 bits), less
+    /// the padding-only packets that were taken out: neighbours of the stream are neighbours here.
     pub sequence: u64,
     /// The publisher's RTP timestamp, in ticks of the codec's clock rate.
     pub timestamp: u32,
@@ -32,10 +34,26 @@ pub struct PacketView<'a> {
 
 impl<'a> PacketView<'a> {
     pub fn extensions(&self) -> &'a [u8] {
-        &self.bytes[..self.meta.extensions_len as usize]
+        self.bytes.split_at(self.split()).0
     }
 
+    /// The packed extensions one by one.
+    pub fn elements(&self) -> PackedElements<'a> {
+        PackedElements::new(self.extensions())
+    }
+
+    /// The value of one extension.
+    pub fn element(&self, extension: Extension) -> Option<&'a [u8]> {
+        self.elements()
+            .find_map(|(found, value)| (found == extension).then_some(value))
+    }
+
+    /// Empty for a packet that only keeps the sequence whole: padding that had to be sent again.
     pub fn payload(&self) -> &'a [u8] {
-        &self.bytes[self.meta.extensions_len as usize..]
+        self.bytes.split_at(self.split()).1
+    }
+
+    fn split(&self) -> usize {
+        usize::from(self.meta.extensions_len).min(self.bytes.len())
     }
 }
