@@ -458,6 +458,15 @@ impl Core {
         room.served();
     }
 
+    /// The connection behind the path is gone.
+    pub fn path_lost(&mut self, path: Path) {
+        let Some(index) = self.peers.owner(path) else { return };
+        if let Some(peer) = self.peers.at_mut(index) {
+            peer.transport.path_lost(path);
+        }
+        self.touch(index);
+    }
+
     /// A viewer's queue was full: what was meant for it is gone, and its video goes on at a keyframe.
     pub fn block(&mut self, index: usize, now: Instant) {
         let Some(peer) = self.peers.at_mut(index) else { return };

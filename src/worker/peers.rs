@@ -143,6 +143,11 @@ impl Peers {
                 return named.copied();
             }
         }
+        self.owner(path)
+    }
+
+    /// Whose path this is.
+    pub fn owner(&self, path: Path) -> Option<usize> {
         self.by_path.get(&path).copied()
     }
 

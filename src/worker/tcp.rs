@@ -148,6 +148,8 @@ pub(super) struct Tcp {
     buffer: Box<[u8]>,
     /// Peers whose buffers have drained: their media may go on.
     drained: Vec<usize>,
+    /// Paths of connections that are gone.
+    lost: Vec<Path>,
 }
 
 /// What became of datagrams for a connection.
@@ -189,6 +191,7 @@ impl Tcp {
             next_id: 0,
             buffer: vec![0; READ_BYTES].into(),
             drained: Vec::new(),
+            lost: Vec::new(),
         }
     }
 
@@ -346,11 +349,21 @@ impl Tcp {
             }
             // without the connection nothing is blocked any more
             self.drained.extend(connection.blocked);
+            self.lost.push(Path {
+                socket: id,
+                remote: connection.remote,
+            });
         }
     }
 
-    pub fn has_drained(&self) -> bool {
-        !self.drained.is_empty()
+    /// There is something in [`drained`](Self::drained) or [`lost`](Self::lost).
+    pub fn has_news(&self) -> bool {
+        !self.drained.is_empty() || !self.lost.is_empty()
+    }
+
+    /// Paths that ended with their connection.
+    pub fn lost(&mut self) -> impl Iterator<Item = Path> + '_ {
+        self.lost.drain(..)
     }
 
     /// Peers whose media may go on.

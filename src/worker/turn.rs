@@ -95,6 +95,9 @@ impl Worker {
         for index in self.io.tcp.drained() {
             self.core.unblock(index, now);
         }
+        for path in self.io.tcp.lost() {
+            self.core.path_lost(path);
+        }
         self.core.handle_timeouts(now);
         self.core.conclude(now);
         // before the long part: the others can begin with theirs
@@ -113,7 +116,7 @@ impl Worker {
     }
 
     fn timeout(&self) -> Option<Duration> {
-        if self.again || !self.core.reopening.is_empty() || self.io.tcp.has_drained() {
+        if self.again || !self.core.reopening.is_empty() || self.io.tcp.has_news() {
             return Some(Duration::ZERO);
         }
         let deadlines = self.core.poll_timeout().into_iter().chain(self.io.tcp.poll_timeout());
