@@ -96,7 +96,7 @@ impl Core {
                 break;
             };
             match note {
-                Note::Subscribe { source, epoch } => self.subscribe(source, from, epoch),
+                Note::Subscribe { source, epoch } => self.subscribe(source, from, epoch, now),
                 Note::Unsubscribe { source } => {
                     if let Some(publisher) = self.publisher(source) {
                         publisher.subscribers.retain(|known| known.worker != from);
@@ -112,7 +112,7 @@ impl Core {
 
     /// A worker gets the source from now on: first what its feed has to know, then the packets since the last keyframe,
     /// so that its viewers start at once.
-    fn subscribe(&mut self, source: SourceId, from: usize, epoch: u32) {
+    fn subscribe(&mut self, source: SourceId, from: usize, epoch: u32, now: Instant) {
         let Some(&index) = self.owners.get(&source) else { return };
         let Some(peer) = self.peers.at_mut(index) else { return };
         let Media::Publisher(Publisher { subscribers, .. }) = &mut peer.media else {
@@ -134,7 +134,7 @@ impl Core {
             for update in feed.state() {
                 lane.note(Note::Update { source, update });
             }
-            feed.replay(|kind, layer, packet| {
+            feed.replay(now, |kind, layer, packet| {
                 lane.push(&mut subscriber, source, kind, layer, packet);
             });
         }
