@@ -45,7 +45,7 @@ impl Run {
 
     /// Rewrites the picture ids of a payload of this run.
     pub(super) fn rewrite(&self, payload: &mut [u8]) {
-        self.pictures.apply(self.codec.codec, payload);
+        self.codec.codec.rewrite_pictures(&self.pictures, payload);
     }
 }
 
@@ -104,9 +104,9 @@ impl Switcher {
         let timestamp_offset = self.timestamp_offset(source, layer, &first.meta, clock);
         let pictures = match (
             self.last.and_then(|last| last.pictures),
-            PictureIds::of(codec.codec, first.payload()),
+            codec.codec.picture_ids(first.payload()),
         ) {
-            (Some(last), Some(first)) => PictureOffsets::continuing(last, first),
+            (Some(last), Some(first)) => PictureOffsets::continue_after(last, first),
             _ => PictureOffsets::default(),
         };
         let frame_numbers = self
@@ -140,7 +140,7 @@ impl Switcher {
             return;
         }
         let meta = &packet.meta;
-        let pictures = PictureIds::of(run.codec.codec, payload);
+        let pictures = run.codec.codec.picture_ids(payload);
         let frame_number = frame_number(packet.extensions()).map(|number| number.wrapping_add(run.frame_number_offset));
         self.last = Some(LastSent {
             index,
