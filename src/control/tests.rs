@@ -74,7 +74,7 @@ fn node(workers: usize) -> (Node, Workers) {
         let (handle, commands) = worker::Handle::fake();
         let told = told.clone();
         std::thread::spawn(move || {
-            for command in commands {
+            for command in commands.commands() {
                 let (seen, done) = obey(command);
                 told.lock().unwrap().push((index, seen));
                 if let Some(done) = done {
@@ -353,7 +353,7 @@ async fn a_mute_is_in_force_before_the_reply() {
             .await
     });
     let done = eventually("permit", || async {
-        commands.try_iter().find_map(|command| match command {
+        commands.try_commands().find_map(|command| match command {
             worker::Command::Permit { peer, permission, done } => {
                 assert_eq!((peer, permission.audio, permission.video), (host, false, true));
                 done

@@ -1,6 +1,7 @@
 //! What one worker keeps of a source.
 
 use super::clock::Clock;
+use super::outgoing::START_AGE;
 use super::{LayerIndex, SourceId};
 use crate::congestion::LayerState;
 use crate::rtp::ring::Ring;
@@ -157,6 +158,20 @@ impl Feed {
             }
         }
         updates
+    }
+
+    /// The packets with which a worker that joins later can start its viewers: of each layer of the video those since its
+    /// newest keyframe, unless that is too old to start from.
+    pub fn replay(&self, now: Instant, mut each: impl FnMut(MediaKind, LayerIndex, PacketView)) {
+        let Some(video) = &self.video else { return };
+        for (layer, index) in video.layers.iter().zip(0u8..) {
+            let Some(keyframe) = &layer.keyframe else { continue };
+            let age = now.saturating_duration_since(keyframe.arrival);
+            if age <= START_AGE || video.ignores_keyframe_requests {
+                let packets = layer.ring.range(keyframe.sequence);
+                packets.for_each(|packet| each(MediaKind::Video, LayerIndex(index), packet));
+            }
+        }
     }
 
     /// Anything stored or learned since [`clear_fresh`](Self::clear_fresh)?

@@ -49,7 +49,7 @@ enum Flow {
 }
 
 /// A keyframe this old still starts a picture for somebody who joins; older ones would make them watch the past (API: 1 s).
-const START_AGE: Duration = Duration::from_secs(1);
+pub(super) const START_AGE: Duration = Duration::from_secs(1);
 /// While a keyframe is as young as this, what is missing behind it is being asked for again.
 const REPAIR_AGE: Duration = Duration::from_millis(100);
 /// Packets out of the ring per turn: a start of 10 s of video is spread over some turns instead of overflowing a queue,
