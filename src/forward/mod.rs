@@ -10,11 +10,12 @@
 //! keeps of a source: rings that serve starts and retransmissions. [`Viewer`] owns what is per viewer.
 
 mod feed;
+mod keyframe;
 mod publication;
 mod viewer;
 
 pub use feed::{Feed, FeedDescription, FeedUpdate};
-pub use publication::{Ingested, Publication, PublicationEvent};
+pub use publication::{Ingested, Publication, PublicationCounters, PublicationEvent};
 pub use viewer::{Batch, LayerPreference, Seal, SlotReport, SlotState, View, Viewer, ViewerEvent};
 
 use crate::rtp::Codec;
