@@ -628,7 +628,7 @@ fn mutated_offers_neither_panic_nor_make_broken_answers() {
     let mut rng = StdRng::seed_from_u64(5);
     let corpus: Vec<&str> = PUBLISHERS.into_iter().chain(VIEWERS).collect();
     let mut answered = 0;
-    for round in 0..4_000 {
+    for round in 0..1_500 {
         let mut lines: Vec<String> = corpus[round % corpus.len()].lines().map(str::to_owned).collect();
         for _ in 0..rng.random_range(1..8) {
             let at = rng.random_range(0..lines.len());
@@ -666,7 +666,7 @@ fn mutated_offers_neither_panic_nor_make_broken_answers() {
             answered += 1;
         }
     }
-    assert!(answered > 1_000, "{answered} were still offers");
+    assert!(answered > 400, "{answered} were still offers");
 }
 
 #[test]
