@@ -275,14 +275,17 @@ pub(super) struct FeedLayer {
     pub(super) flowing: bool,
     pub(super) keyframe: Option<Keyframe>,
     size: Option<(u16, u16)>,
-    /// Sequence numbers stored since the viewers were last served, in order of arrival. Bounded by what a worker takes
-    /// out of its sockets and lanes in one turn.
+    /// Sequence numbers stored since the viewers were last served, in order of arrival; at most [`FRESH_MAX`].
     fresh: Vec<u64>,
     /// How many packets were ever stored: the number of the next one. A viewer remembers up to which number it was
     /// served, so that no packet is sealed twice under one index.
     stored: u64,
     rate: Rate,
 }
+
+/// Packets of one layer that can wait for the viewers to be served: two seconds of 10 Mbit/s, a thousand times what a
+/// worker takes in per turn. If nobody serves them for longer, they are forgotten, and viewers see a gap.
+const FRESH_MAX: usize = 2048;
 
 /// The newest random access point in a ring.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -335,6 +338,9 @@ impl FeedLayer {
             return false;
         }
         let meta = &packet.meta;
+        if self.fresh.len() == FRESH_MAX {
+            self.fresh.clear();
+        }
         self.fresh.push(meta.sequence);
         self.stored += 1;
         self.rate.add(packet.bytes.len(), meta.arrival);
@@ -395,5 +401,147 @@ impl Rate {
             (self.bytes, self.since) = (0, Some(now));
         }
         self.bytes += bytes as u64;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DESCRIPTION: FeedDescription = FeedDescription {
+        audio: Some(Codec::Opus),
+        video: Some(Codec::H264),
+        layers: 2,
+    };
+
+    fn store(feed: &mut Feed, layer: u8, sequence: u64, timestamp: u32, starts_keyframe: bool, arrival: Instant) {
+        let meta = Meta {
+            sequence,
+            timestamp,
+            marker: false,
+            starts_keyframe,
+            codec: Codec::H264,
+            arrival,
+            extensions_len: 0,
+        };
+        let packet = PacketView {
+            meta,
+            bytes: &[0; 1000],
+        };
+        feed.store(MediaKind::Video, LayerIndex(layer), packet);
+    }
+
+    fn layer(feed: &Feed, layer: u8) -> &FeedLayer {
+        feed.track(MediaKind::Video)
+            .and_then(|track| track.layer(LayerIndex(layer)))
+            .expect("described")
+    }
+
+    #[test]
+    fn fresh_packets_are_numbered_over_clearing() {
+        let now = Instant::now();
+        let mut feed = Feed::new(SourceId(1), DESCRIPTION);
+        assert!(!feed.has_fresh());
+        for sequence in [10, 12, 12, 11] {
+            store(&mut feed, 0, sequence, 0, false, now);
+        }
+        assert_eq!(
+            layer(&feed, 0).fresh_since(0),
+            [10, 12, 11],
+            "in order of arrival, without duplicates"
+        );
+        assert_eq!(layer(&feed, 0).fresh_since(2), [11]);
+        feed.clear_fresh();
+        assert!(!feed.has_fresh() && layer(&feed, 0).fresh_since(0).is_empty());
+        store(&mut feed, 0, 13, 0, false, now);
+        assert_eq!(
+            (layer(&feed, 0).fresh_since(3), layer(&feed, 0).stored()),
+            (&[13][..], 4)
+        );
+        assert_eq!(layer(&feed, 0).fresh_since(4), [0; 0]);
+        store(&mut feed, 7, 1, 0, false, now);
+        assert!(layer(&feed, 1).ring.newest().is_none(), "unknown layers are left out");
+        for sequence in 0..10_000 {
+            store(&mut feed, 1, sequence, 0, false, now);
+        }
+        assert!(layer(&feed, 1).fresh.len() <= FRESH_MAX);
+        assert_eq!(layer(&feed, 1).fresh_since(9_999), [9_999]);
+    }
+
+    #[test]
+    fn the_first_packet_of_the_newest_keyframe_is_known() {
+        let now = Instant::now();
+        let mut feed = Feed::new(SourceId(1), DESCRIPTION);
+        for (sequence, timestamp, starts) in [(10, 1, true), (11, 1, true), (13, 2, false)] {
+            store(&mut feed, 0, sequence, timestamp, starts, now);
+        }
+        let keyframe = layer(&feed, 0).keyframe.expect("stored");
+        assert_eq!((keyframe.sequence, layer(&feed, 0).contiguous(&keyframe)), (10, false));
+        store(&mut feed, 0, 12, 2, false, now);
+        assert!(layer(&feed, 0).contiguous(&keyframe));
+        store(&mut feed, 0, 15, 3, true, now);
+        store(&mut feed, 0, 14, 3, true, now);
+        assert_eq!(
+            layer(&feed, 0).keyframe.map(|keyframe| keyframe.sequence),
+            Some(14),
+            "it came late"
+        );
+        store(&mut feed, 0, 9, 0, true, now);
+        assert_eq!(
+            layer(&feed, 0).keyframe.map(|keyframe| keyframe.sequence),
+            Some(14),
+            "an older one"
+        );
+        feed.update(FeedUpdate::Interrupted { kind: MediaKind::Video });
+        assert_eq!(layer(&feed, 0).keyframe, None);
+        assert!(layer(&feed, 0).ring.get(14).is_none() && layer(&feed, 0).fresh_since(0).is_empty());
+    }
+
+    #[test]
+    fn viewers_look_again_only_when_something_changed() {
+        let mut feed = Feed::new(SourceId(1), DESCRIPTION);
+        let size = FeedUpdate::Size {
+            layer: LayerIndex(1),
+            width: 640,
+            height: 360,
+        };
+        let flowing = FeedUpdate::Flowing {
+            kind: MediaKind::Video,
+            layer: LayerIndex(1),
+            flowing: true,
+        };
+        let clock = |ntp| FeedUpdate::Clock {
+            kind: MediaKind::Audio,
+            layer: LayerIndex(0),
+            ntp,
+            rtp: 1,
+        };
+        for update in [size, flowing, clock(1), FeedUpdate::IgnoresKeyframeRequests] {
+            let before = feed.revisions();
+            feed.update(update);
+            assert_ne!(feed.revisions(), before, "{update:?}");
+            assert!(feed.has_fresh());
+            feed.clear_fresh();
+        }
+        let before = feed.revisions();
+        [size, flowing, clock(2), FeedUpdate::Loudness { level: 9 }]
+            .into_iter()
+            .for_each(|update| feed.update(update));
+        assert_eq!((feed.revisions(), feed.has_fresh()), (before, false));
+        // another worker's feed learns the same from the state
+        let mut other = Feed::new(SourceId(1), DESCRIPTION);
+        feed.state().into_iter().for_each(|update| other.update(update));
+        assert_eq!(other.state(), feed.state());
+    }
+
+    #[test]
+    fn bitrates_are_measured_per_second() {
+        let start = Instant::now();
+        let mut feed = Feed::new(SourceId(1), DESCRIPTION);
+        for i in 0..=250 {
+            store(&mut feed, 0, i, 0, false, start + Duration::from_millis(10 * i));
+        }
+        let states: Vec<_> = feed.track(MediaKind::Video).expect("described").states().collect();
+        assert_eq!((states[0].bitrate_bps, states[1].bitrate_bps), (800_000, 0));
     }
 }

@@ -15,6 +15,7 @@ mod clock;
 mod feed;
 mod feeds;
 mod header;
+mod keyframe;
 mod outgoing;
 mod publication;
 mod retransmit;
@@ -27,7 +28,7 @@ mod viewer;
 pub use batch::{Batch, Seal};
 pub use feed::{Feed, FeedDescription, FeedUpdate};
 pub use feeds::Feeds;
-pub use publication::{Ingested, Publication, PublicationEvent};
+pub use publication::{Ingested, Publication, PublicationCounters, PublicationEvent};
 pub use slots::{SlotReport, SlotState, View};
 pub use viewer::{LayerPreference, Viewer, ViewerEvent};
 

@@ -4,7 +4,7 @@ use super::*;
 use crate::rtp::extension::pack_element;
 use crate::rtp::header::Header;
 use crate::rtp::parameters::{Feedback, SendCodec, SendParameters, SendSlot, SendTrack};
-use crate::rtp::rtcp::{Block, blocks};
+use crate::rtp::rtcp::{Block, ReportBlock, blocks, write_receiver_report};
 use crate::rtp::{Extension, ExtensionMap, MediaKind, Meta, PacketView};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -445,6 +445,31 @@ fn a_nack_is_answered_by_the_original_also_from_before_a_switch() {
     world.run(ms(21));
     world.nack(viewer, &[old.header.sequence]);
     assert_eq!(world.take_rtx(viewer).len(), 1);
+}
+
+#[test]
+fn a_round_trip_is_measured_and_bounds_retransmissions() {
+    let mut world = World::new(17, 1);
+    world.publish(Script::camera(1, 0, "host"));
+    let viewer = world.view(View::Program, 1);
+    world.run(ms(300));
+    let (at, ssrc, ntp, _) = world.reports(viewer).pop().expect("reported");
+    let delay_ms = (world.now - at).as_millis() as u32 - 100;
+    let block = ReportBlock {
+        ssrc,
+        last_sender_report: crate::rtp::sequence::ntp_middle(ntp),
+        delay: delay_ms * 65_536 / 1000,
+        ..ReportBlock::default()
+    };
+    let mut compound = vec![];
+    write_receiver_report(&mut compound, 5, &[block]);
+    world.feedback(viewer, &compound);
+    let lost = world.video(viewer).last().expect("flows").header.sequence;
+    for expected in [1, 0, 0, 1] {
+        world.nack(viewer, &[lost]);
+        assert_eq!(world.take_rtx(viewer).len(), expected, "once in 100 ms");
+        world.run(ms(40));
+    }
 }
 
 #[test]

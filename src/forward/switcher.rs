@@ -204,3 +204,131 @@ fn ticks(duration: std::time::Duration, clock_rate: u32) -> i64 {
     let ticks = duration.as_micros() * u128::from(clock_rate) / 1_000_000;
     i64::try_from(ticks).unwrap_or(i64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rtp::Codec;
+    use std::time::Duration;
+
+    const CODEC: SendCodec = SendCodec {
+        codec: Codec::Opus,
+        payload_type: 111,
+        rtx_payload_type: None,
+    };
+
+    fn packet(sequence: u64, timestamp: u32, arrival: Instant) -> PacketView<'static> {
+        let meta = Meta {
+            sequence,
+            timestamp,
+            marker: true,
+            starts_keyframe: true,
+            codec: Codec::Opus,
+            arrival,
+            extensions_len: 0,
+        };
+        PacketView {
+            meta,
+            bytes: &[1, 2, 3],
+        }
+    }
+
+    struct Stream {
+        switcher: Switcher,
+        start: Instant,
+    }
+
+    impl Stream {
+        fn new() -> Self {
+            Stream {
+                switcher: Switcher::default(),
+                start: Instant::now(),
+            }
+        }
+
+        fn begin(
+            &mut self,
+            source: u64,
+            sequence: u64,
+            timestamp: u32,
+            at_ms: u64,
+            clock: Option<Clock>,
+        ) -> (u64, u32) {
+            let first = packet(sequence, timestamp, self.start + Duration::from_millis(at_ms));
+            self.switcher
+                .begin(SourceId(source), LayerIndex(0), 0, CODEC, &first, clock);
+            self.send(sequence, timestamp, at_ms, clock)
+        }
+
+        fn send(&mut self, sequence: u64, timestamp: u32, at_ms: u64, clock: Option<Clock>) -> (u64, u32) {
+            let run = *self.switcher.current().expect("begun");
+            let index = run.index_of(sequence).expect("not from before");
+            let packet = packet(sequence, timestamp, self.start + Duration::from_millis(at_ms));
+            self.switcher.sent(index, &packet, clock, packet.payload());
+            (index, run.timestamp_of(timestamp))
+        }
+    }
+
+    #[test]
+    fn the_first_number_has_no_roll_over_and_leaves_room_for_loss() {
+        let mut stream = Stream::new();
+        assert_eq!(stream.begin(1, 0x5_ffff, 9, 0, None), (0x7fff, 9));
+        assert_eq!(stream.send(0x6_0001, 9, 0, None), (0x8001, 9));
+        assert_eq!(
+            stream.switcher.current().and_then(|run| run.index_of(0x5_fffe)),
+            None,
+            "from before"
+        );
+    }
+
+    #[test]
+    fn timestamps_advance_by_arrival_or_by_the_clock_if_both_have_one() {
+        let clock = |ntp_s: u64, rtp| Some(Clock { ntp: ntp_s << 32, rtp });
+        let mut stream = Stream::new();
+        stream.begin(1, 100, 1000, 0, clock(50, 1000));
+        // no clock on the new side
+        assert_eq!(stream.begin(2, 7, u32::MAX, 20, None), (101, 1000 + 960));
+        stream.begin(3, 500, 70, 40, clock(60, 70));
+        // captured 3 s after the last one, though it arrived 2.9 s later
+        assert_eq!(
+            stream.begin(4, 5, 9, 2940, clock(63, 9)),
+            (103, 1000 + 960 + 960 + 3 * 48_000)
+        );
+        // a clock that is far off is not believed
+        let (_, before) = stream.send(6, 9 + 960, 2960, clock(63, 9));
+        assert_eq!(stream.begin(5, 5, 0, 2980, clock(90, 0)), (105, before + 960));
+        // and nothing goes back in time
+        assert_eq!(stream.begin(6, 5, 0, 1980, clock(61, 0)), (106, before + 961));
+    }
+
+    #[test]
+    fn an_encoding_that_goes_on_keeps_its_time_line() {
+        let mut stream = Stream::new();
+        stream.begin(1, 100, 1000, 0, None);
+        assert_eq!(stream.begin(1, 200, 49_000, 1500, None), (101, 49_000));
+        // unless that would go back
+        assert_eq!(stream.begin(1, 300, 48_000, 1520, None), (102, 49_960));
+    }
+
+    #[test]
+    fn what_is_missing_is_found_in_the_run_it_left_in() {
+        let mut stream = Stream::new();
+        let (first, _) = stream.begin(1, 0xfffe, 0, 0, None);
+        stream.send(0xffff, 1, 0, None);
+        stream.begin(2, 40, 0, 10, None);
+        stream.send(45, 1, 10, None);
+        let found = |stream: &Stream, index: u64| {
+            let (index, run) = stream.switcher.find(index as u16)?;
+            Some((run.source.0, run.sequence_of(index)?))
+        };
+        assert_eq!(found(&stream, first + 1), Some((1, 0xffff)));
+        assert_eq!(found(&stream, first + 4), Some((2, 42)));
+        assert_eq!(found(&stream, first + 8), None, "not sent yet");
+        assert_eq!(found(&stream, first - 1), None, "never sent");
+        for source in 3..9 {
+            stream.begin(source, 1, 0, 10, None);
+        }
+        assert_eq!(found(&stream, first + 1), None, "forgotten");
+        assert_eq!(stream.switcher.runs.len(), MAX_RUNS);
+    }
+}

@@ -389,13 +389,14 @@ struct Output<'a, S> {
 
 impl Line {
     fn sink<'a, S>(&'a mut self, seal: &'a mut S, batch: &'a mut Batch, now: Instant) -> Sink<'a, S> {
-        let since_epoch_us = now.saturating_duration_since(self.epoch).as_micros();
+        let since_epoch = now.saturating_duration_since(self.epoch);
+        let fraction = (u64::from(since_epoch.subsec_micros()) << 18) / 1_000_000;
         Sink {
             seal,
             batch,
             transport_sequence: &mut self.transport_sequence,
             // 24 bits that wrap every 64 s: nothing above them counts
-            abs_send_time: ((since_epoch_us << 18) / 1_000_000) as u32 & 0x00ff_ffff,
+            abs_send_time: (since_epoch.as_secs() << 18 | fraction) as u32 & 0x00ff_ffff,
             estimate_bps: self.estimate_bps,
             now,
         }
@@ -455,5 +456,41 @@ fn loudness(feeds: &Feeds, source: SourceId) -> u8 {
 fn wish(events: &mut VecDeque<ViewerEvent>, source: SourceId, layer: LayerIndex) {
     if events.len() < MAX_EVENTS {
         events.push_back(ViewerEvent::KeyframeWanted { source, layer });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A room's audience is thousands of these, most of them with one slot.
+    #[test]
+    fn a_viewer_of_one_slot_is_small() {
+        assert!(size_of::<Viewer>() + size_of::<Lane>() <= 2048);
+    }
+
+    #[test]
+    fn send_times_are_24_bits_that_wrap() {
+        struct Nothing;
+        impl Seal for Nothing {
+            fn seal_rtp(&mut self, _: &mut Vec<u8>, _: usize, _: usize, _: u32, _: u64) {}
+            fn seal_rtcp(&mut self, _: &mut Vec<u8>, _: usize) {}
+        }
+        let epoch = Instant::now();
+        let mut line = Line {
+            transport_sequence: 0,
+            epoch,
+            round_trip: Duration::ZERO,
+            estimate_bps: None,
+        };
+        let (mut seal, mut batch) = (Nothing, Batch::default());
+        let mut at = |ms| {
+            line.sink(&mut seal, &mut batch, epoch + Duration::from_millis(ms))
+                .abs_send_time
+        };
+        assert_eq!(
+            [at(0), at(1500), at(63_750), at(64_250)],
+            [0, 0x06_0000, 0xff_0000, 0x01_0000]
+        );
     }
 }

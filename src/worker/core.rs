@@ -214,10 +214,10 @@ impl Core {
 
     /// Settles at the end of the batch.
     pub fn touch(&mut self, index: usize) {
-        if let Some(peer) = self.peers.at_mut(index) {
-            if !std::mem::replace(&mut peer.touched, true) {
-                self.touched.push(index);
-            }
+        if let Some(peer) = self.peers.at_mut(index)
+            && !std::mem::replace(&mut peer.touched, true)
+        {
+            self.touched.push(index);
         }
     }
 
@@ -480,11 +480,12 @@ impl Core {
     /// Its queue has room again.
     pub fn unblock(&mut self, index: usize, now: Instant) {
         let Some(peer) = self.peers.at_mut(index) else { return };
-        if let Media::Viewer(viewer) = &mut peer.media {
-            if std::mem::take(&mut peer.blocked) && peer.connected {
-                viewer.set_open(true, now);
-                self.touch(index);
-            }
+        if let Media::Viewer(viewer) = &mut peer.media
+            && std::mem::take(&mut peer.blocked)
+            && peer.connected
+        {
+            viewer.set_open(true, now);
+            self.touch(index);
         }
     }
 

@@ -157,7 +157,7 @@ pub struct Config {
 
 /// What comes into a worker besides packets. Unbounded: commands are few, each answers to somebody, and none may be lost.
 enum Message {
-    Command(Command),
+    Command(Box<Command>),
     /// From another worker, written behind its `after`-th packet on the lane.
     Note {
         from: usize,
@@ -205,7 +205,7 @@ impl Handle {
 
     /// Never blocks. Lost only when the worker's thread is gone, which ends the node.
     pub fn send(&self, command: Command) {
-        let _worker_has_ended = self.inbox.send(Message::Command(command));
+        let _worker_has_ended = self.inbox.send(Message::Command(Box::new(command)));
         self.waker.wake();
     }
 
@@ -368,12 +368,14 @@ fn connect(handles: &[Handle]) -> Vec<Vec<Option<Neighbour>>> {
         row.resize_with(handles.len(), || None);
     }
     let end = |index: usize| (index, handles[index].inbox.clone(), handles[index].waker.clone());
-    for one in 0..handles.len() {
-        for other in one + 1..handles.len() {
-            let (of_one, of_other) = Neighbour::pair(end(one), end(other), LANE_DEPTH);
-            ends[one][other] = Some(of_one);
-            ends[other][one] = Some(of_other);
-        }
+    let all = 0..handles.len();
+    let pairs = all
+        .clone()
+        .flat_map(|one| all.clone().skip(one + 1).map(move |other| (one, other)));
+    for (one, other) in pairs {
+        let (of_one, of_other) = Neighbour::pair(end(one), end(other), LANE_DEPTH);
+        ends[one][other] = Some(of_one);
+        ends[other][one] = Some(of_other);
     }
     ends
 }

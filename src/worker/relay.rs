@@ -25,7 +25,7 @@ impl Core {
         self.visible.extend(visible);
         for _ in 0..MESSAGES_PER_TURN {
             match self.inbox.try_recv() {
-                Ok(Message::Command(command)) => self.command(command, now),
+                Ok(Message::Command(command)) => self.command(*command, now),
                 Ok(Message::Note { from, after, note }) => {
                     if let Some(Some(neighbour)) = self.neighbours.get_mut(from) {
                         neighbour.noted(after, note);
@@ -70,10 +70,10 @@ impl Core {
                     }
                 }
                 Arrived::Note(Note::Update { source, update }) => {
-                    if let Some((key, room)) = room_of(rooms, feed_rooms, source) {
-                        if room.subscriptions.get(&source).is_some_and(|known| known.begun) {
-                            room.update(key, source, update, fresh, now);
-                        }
+                    if let Some((key, room)) = room_of(rooms, feed_rooms, source)
+                        && room.subscriptions.get(&source).is_some_and(|known| known.begun)
+                    {
+                        room.update(key, source, update, fresh, now);
                     }
                 }
                 Arrived::Note(Note::Gone { source }) => {

@@ -334,10 +334,10 @@ impl Tcp {
 
     /// A connectivity check succeeded on this connection.
     pub fn prove(&mut self, id: u32) {
-        if let Some(connection) = self.connections.get_mut(&id) {
-            if connection.proof_until.take().is_some() {
-                self.unproven -= 1;
-            }
+        if let Some(connection) = self.connections.get_mut(&id)
+            && connection.proof_until.take().is_some()
+        {
+            self.unproven -= 1;
         }
     }
 

@@ -181,24 +181,15 @@ fn a_repeated_finished_is_answered_again() {
     while let Some(datagram) = server.poll_transmit() {
         client.receive(datagram);
     }
-    let mut outcomes: Vec<Outcome> = client
-        .step()
-        .iter()
-        .map(|datagram| server.handle_datagram(datagram, now))
-        .collect();
+    // its timer ran out at once: the flight is there twice
+    let mut flight = client.step().into_iter();
+    let connected = flight.any(|datagram| matches!(server.handle_datagram(&datagram, now), Outcome::Connected(_)));
+    assert!(connected && flight.len() > 0);
     while server.poll_transmit().is_some() {} // lost
     assert!(!client.is_connected());
-    // its timer has run out: a look at it repeats the flight
-    let again = client.step();
-    assert!(!again.is_empty());
-    outcomes.extend(again.iter().map(|datagram| server.handle_datagram(datagram, now)));
-    assert_eq!(
-        outcomes
-            .iter()
-            .filter(|outcome| matches!(outcome, Outcome::Connected(_)))
-            .count(),
-        1
-    );
+    for datagram in flight {
+        assert!(matches!(server.handle_datagram(&datagram, now), Outcome::Pending));
+    }
     while let Some(datagram) = server.poll_transmit() {
         client.receive(datagram);
     }

@@ -14,6 +14,8 @@ const MAX_SSRCS: usize = 16;
 const MAX_ID: usize = 16;
 /// Ids of the one-byte form; 15 is reserved.
 const EXTENSION_IDS: std::ops::RangeInclusive<u8> = 1..=14;
+/// RTP has seven bits for them.
+const PAYLOAD_TYPES: u8 = 128;
 /// With rtcp-mux these payload types cannot be told from RTCP (RFC 5761 section 4).
 const RTCP_TYPES: std::ops::RangeInclusive<u8> = 64..=95;
 
@@ -200,14 +202,6 @@ fn values<'a>(line: &'a MediaDescription, key: &'a str) -> impl Iterator<Item = 
         .filter_map(|attribute| attribute.value.as_deref())
 }
 
-/// `<payload type> <rest>` lines of one payload type.
-fn of_format<'a>(line: &'a MediaDescription, key: &'a str, format: &'a str) -> impl Iterator<Item = &'a str> {
-    values(line, key)
-        .filter_map(|value| value.split_once(' '))
-        .filter(move |(of, _)| *of == format)
-        .map(|(_, rest)| rest)
-}
-
 /// A token (RFC 8866 section 9) short enough for a header extension.
 pub(super) fn is_id(text: &str) -> bool {
     let token = |c: u8| c.is_ascii_graphic() && !b"\"(),/:;<=>?@[\\]".contains(&c);
@@ -230,11 +224,7 @@ impl Media {
         let direction = direction(line, session);
         let (rids, simulcast) = rids(line);
         Ok(Media {
-            kind: match line.media_name.media.as_str() {
-                "audio" => Some(MediaKind::Audio),
-                "video" => Some(MediaKind::Video),
-                _ => None,
-            },
+            kind: kind(line),
             name: line.media_name.media.clone(),
             protocol,
             first_format: line.media_name.formats.first().cloned().unwrap_or_else(|| "0".into()),
@@ -279,52 +269,88 @@ fn direction(line: &MediaDescription, session: &Session) -> Direction {
     })
 }
 
-fn formats(line: &MediaDescription) -> Vec<Format> {
-    let kind_of = |name: &str| {
-        if name == "audio" {
-            MediaKind::Audio
-        } else {
-            MediaKind::Video
+/// What the attributes of an m-line say about one payload type.
+#[derive(Default, Clone)]
+struct FormatLines<'a> {
+    rtpmap: Option<&'a str>,
+    fmtp: Option<&'a str>,
+    feedback: OfferedFeedback,
+}
+
+/// A payload type that can be used beside RTCP.
+fn payload_type(text: &str) -> Option<u8> {
+    text.parse()
+        .ok()
+        .filter(|number| *number < PAYLOAD_TYPES && !RTCP_TYPES.contains(number))
+}
+
+/// By payload type. One pass over the lines, so that a hostile offer costs no more than a long one.
+fn format_lines(line: &MediaDescription) -> Vec<FormatLines<'_>> {
+    let mut formats = vec![FormatLines::default(); usize::from(PAYLOAD_TYPES)];
+    for attribute in &line.attributes {
+        let Some((of, rest)) = attribute.value.as_deref().and_then(|value| value.split_once(' ')) else {
+            continue;
+        };
+        if attribute.key == "rtcp-fb" && of == "*" {
+            formats.iter_mut().for_each(|format| format.feedback.add(rest));
         }
-    };
-    let kind = kind_of(&line.media_name.media);
-    let number = |format: &str| {
-        format
-            .parse::<u8>()
-            .ok()
-            .filter(|number| *number < 128 && !RTCP_TYPES.contains(number))
-    };
-    let mut formats: Vec<Format> = Vec::new();
-    for format in &line.media_name.formats {
-        let Some(payload_type) = number(format) else { continue };
-        let Some(rtpmap) = of_format(line, "rtpmap", format).next().map(str::trim) else {
+        let Some(format) = payload_type(of).and_then(|number| formats.get_mut(usize::from(number))) else {
             continue;
         };
-        let Some(codec) = codec::codec(rtpmap).filter(|codec| codec.kind() == kind) else {
-            continue;
-        };
-        if formats.iter().any(|known| known.payload_type == payload_type) {
-            continue;
+        match attribute.key.as_str() {
+            "rtpmap" => format.rtpmap = format.rtpmap.or(Some(rest.trim())),
+            "fmtp" => format.fmtp = format.fmtp.or(Some(rest.trim())),
+            "rtcp-fb" => format.feedback.add(rest),
+            _ => {}
         }
-        let repeats = |other: &&String| {
-            let is_rtx = of_format(line, "rtpmap", other).any(|name| name.trim().eq_ignore_ascii_case("rtx/90000"));
-            let mut fmtps = of_format(line, "fmtp", other);
-            is_rtx && fmtps.any(|fmtp| codec::parameter(fmtp, "apt").and_then(number) == Some(payload_type))
-        };
-        let mut feedback = OfferedFeedback::default();
-        of_format(line, "rtcp-fb", format)
-            .chain(of_format(line, "rtcp-fb", "*"))
-            .for_each(|fb| feedback.add(fb));
-        formats.push(Format {
-            codec,
-            payload_type,
-            rtx: line.media_name.formats.iter().find(repeats).and_then(|rtx| number(rtx)),
-            rtpmap: rtpmap.to_owned(),
-            fmtp: of_format(line, "fmtp", format).next().map(str::to_owned),
-            feedback,
-        });
     }
     formats
+}
+
+/// The formats of codecs we know, in the order of the m-line.
+fn formats(line: &MediaDescription) -> Vec<Format> {
+    let lines = format_lines(line);
+    let mut offered: Vec<u8> = Vec::new();
+    for number in line.media_name.formats.iter().filter_map(|format| payload_type(format)) {
+        if !offered.contains(&number) {
+            offered.push(number);
+        }
+    }
+    let about = |number: u8| lines.get(usize::from(number));
+    let repeats = |rtx: u8, number: u8| {
+        about(rtx).is_some_and(|lines| {
+            let is_rtx = lines
+                .rtpmap
+                .is_some_and(|rtpmap| rtpmap.eq_ignore_ascii_case("rtx/90000"));
+            let apt = lines
+                .fmtp
+                .and_then(|fmtp| codec::parameter(fmtp, "apt"))
+                .and_then(payload_type);
+            is_rtx && apt == Some(number)
+        })
+    };
+    let format = |number: u8| {
+        let lines = about(number)?;
+        let rtpmap = lines.rtpmap?;
+        let codec = codec::codec(rtpmap).filter(|codec| kind(line) == Some(codec.kind()))?;
+        Some(Format {
+            codec,
+            payload_type: number,
+            rtx: offered.iter().copied().find(|rtx| repeats(*rtx, number)),
+            rtpmap: rtpmap.to_owned(),
+            fmtp: lines.fmtp.map(str::to_owned),
+            feedback: lines.feedback,
+        })
+    };
+    offered.iter().copied().filter_map(format).collect()
+}
+
+fn kind(line: &MediaDescription) -> Option<MediaKind> {
+    match line.media_name.media.as_str() {
+        "audio" => Some(MediaKind::Audio),
+        "video" => Some(MediaKind::Video),
+        _ => None,
+    }
 }
 
 fn extensions(line: &MediaDescription, session: &Session) -> Vec<OfferedExtension> {
