@@ -187,7 +187,7 @@ impl Actor {
                     Some(request) => self.handle(request, Instant::now()).await,
                     None => break,
                 },
-                () = inbox.changed() => self.take_news(Instant::now()).await,
+                () = inbox.changed() => self.catch_up(Instant::now()).await,
                 () = sleep_until(self.wake_at()) => self.handle_timeout(Instant::now()).await,
             }
         }
@@ -207,15 +207,24 @@ impl Actor {
             self.ended = Some(now);
             return;
         }
+        self.catch_up(now).await;
+    }
+
+    /// What the workers reported and what the clock brought comes before anybody's request.
+    async fn catch_up(&mut self, now: Instant) {
+        for (peer, news) in self.inbox.take() {
+            self.hear(peer, news, now);
+        }
         self.room.handle_timeout(now);
         self.settle(now).await;
     }
 
     /// A reply that nobody waits for is no error: the caller hung up.
     async fn handle(&mut self, request: Request, now: Instant) {
+        self.catch_up(now).await;
         match request {
             Request::Compare { settings, reply } => {
-                let _ = reply.send(self.compare(&settings, now).await);
+                let _ = reply.send(self.compare(&settings, now));
             }
             Request::Snapshot(reply) => {
                 let _ = reply.send(self.snapshot(now));
@@ -253,9 +262,7 @@ impl Actor {
         }
     }
 
-    async fn compare(&mut self, settings: &Settings, now: Instant) -> Result<Snapshot, Refusal> {
-        self.room.handle_timeout(now);
-        self.settle(now).await;
+    fn compare(&self, settings: &Settings, now: Instant) -> Result<Snapshot, Refusal> {
         let snapshot = self.snapshot(now);
         let refusal = if self.ended.is_some() {
             Refusal::new(Code::RoomEnded, "the room has ended")
@@ -296,13 +303,6 @@ impl Actor {
 
 /// Between the seat machine and the workers.
 impl Actor {
-    async fn take_news(&mut self, now: Instant) {
-        for (peer, news) in self.inbox.take() {
-            self.hear(peer, news, now);
-        }
-        self.settle(now).await;
-    }
-
     fn hear(&mut self, id: PeerId, news: News, now: Instant) {
         let Some(peer) = self.peers.get_mut(&id) else { return };
         match &mut peer.media {

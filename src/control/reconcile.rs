@@ -57,7 +57,10 @@ impl Actual {
                 }
             }
             Step::Tell(sources) => self.told = sources.clone(),
-            Step::Forget => self.forgotten = true,
+            Step::Forget => {
+                self.told = Arc::default();
+                self.forgotten = true;
+            }
         }
     }
 }

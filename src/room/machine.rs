@@ -256,6 +256,10 @@ impl Room {
         index.0 <= self.settings.max_guests || self.seats.get(usize::from(index.0)).is_some_and(taken)
     }
 
+    pub fn version(&self) -> u64 {
+        self.version
+    }
+
     pub fn settings(&self) -> &Settings {
         &self.settings
     }

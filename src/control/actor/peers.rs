@@ -23,18 +23,16 @@ impl Actor {
         offer: &sdp::Offer,
         now: Instant,
     ) -> Result<Session, Refusal> {
-        self.room.handle_timeout(now);
-        self.settle(now).await;
         let desired = self.room.desired();
         if desired.ended {
-            return Err(self.refusal(Code::RoomEnded, "the room has ended", now));
+            return Err(self.refusal(Code::RoomEnded, "the room has ended"));
         }
         let Some((_, permission)) = desired.seats.get(&user) else {
             let detail = format!(
                 "{} has no seat in this room, and the seat is the permission",
                 user.as_str()
             );
-            return Err(self.refusal(Code::NotSeated, detail, now));
+            return Err(self.refusal(Code::NotSeated, detail));
         };
         let ticket = self.admit(Role::Publisher)?;
         let local = random::credentials();
@@ -132,12 +130,10 @@ impl Actor {
     }
 
     pub(super) async fn view(&mut self, viewer: NewViewer, now: Instant) -> Result<Session, Refusal> {
-        self.room.handle_timeout(now);
-        self.settle(now).await;
         if self.ended.is_some() {
-            return Err(self.refusal(Code::RoomEnded, "the room has ended", now));
+            return Err(self.refusal(Code::RoomEnded, "the room has ended"));
         }
-        self.playable(&viewer.view, now)?;
+        self.playable(&viewer.view)?;
         let ticket = viewer.ticket;
         tracing::info!(
             room = self.id.as_str(),
@@ -178,14 +174,14 @@ impl Actor {
 
     /// A stage may be watched before anybody is on it: its slots fill without renegotiation. The program and a single
     /// seat need their source up, or about to be again.
-    fn playable(&self, view: &View, now: Instant) -> Result<(), Refusal> {
+    fn playable(&self, view: &View) -> Result<(), Refusal> {
         let (seat, kind) = match view {
             View::Stage { .. } => return Ok(()),
             View::Program => (HOST_SEAT, SourceKind::Camera),
             View::Seat { seat, kind } => (*seat, *kind),
         };
         if !self.room.has_seat(seat) {
-            return Err(self.refusal(Code::SeatIndexInvalid, format!("there is no seat {}", seat.0), now));
+            return Err(self.refusal(Code::SeatIndexInvalid, format!("there is no seat {}", seat.0)));
         }
         let desired = self.room.desired();
         let playing = self.peers.values().any(|peer| {
@@ -199,7 +195,7 @@ impl Actor {
         }
         Err(Refusal {
             retry_after: Some(NOTHING_TO_PLAY_RETRY),
-            ..self.refusal(Code::NothingToPlay, "nothing is published there yet", now)
+            ..self.refusal(Code::NothingToPlay, "nothing is published there yet")
         })
     }
 
@@ -281,9 +277,9 @@ impl Actor {
         self.shared.registry.admit(&handle, role)
     }
 
-    fn refusal(&self, code: Code, detail: impl Into<String>, now: Instant) -> Refusal {
+    fn refusal(&self, code: Code, detail: impl Into<String>) -> Refusal {
         Refusal {
-            version: Some(self.room.snapshot(now).version),
+            version: Some(self.room.version()),
             ..Refusal::new(code, detail)
         }
     }
