@@ -583,7 +583,11 @@ async fn patch_tells_trickling_from_a_restart() {
     let room = demo(&node).await;
     let (session, host) = publish(&node, &room, "host", SourceKind::Camera).await;
     workers.told();
-    let fragment = |ice| sdp::Fragment { ice, candidates: 1 };
+    let fragment = |ice| sdp::Fragment {
+        ice,
+        candidates: 1,
+        mid: None,
+    };
     let own = publish_offer().remote().ice.clone();
     for ice in [None, Some(own)] {
         assert!(matches!(

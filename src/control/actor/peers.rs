@@ -221,14 +221,14 @@ impl Actor {
     /// Trickled fragments name the session's own credentials (RFC 8840 section 9); others are a restart (RFC 9725 4.3.3).
     pub(super) fn patch(&mut self, peer: PeerId, fragment: sdp::Fragment) -> Option<Patched> {
         let peer = self.peers.get_mut(&peer)?;
-        let remote = match fragment.ice {
-            Some(ice) if ice != peer.remote => ice,
+        let remote = match &fragment.ice {
+            Some(ice) if *ice != peer.remote => ice.clone(),
             _ => return Some(Patched::Trickled),
         };
         let local = random::credentials();
         peer.etag = local.ufrag.clone();
         peer.remote = remote.clone();
-        let fragment = sdp::Fragment::write(&local, self.shared.candidates(peer.ticket.worker));
+        let fragment = fragment.answer(&local, self.shared.candidates(peer.ticket.worker));
         let command = worker::Command::Restart {
             peer: peer.ticket.peer,
             local,
