@@ -71,7 +71,9 @@ pub fn mint(key_id: &str, secret: &str, grant: &Grant, ttl: Duration) -> String 
 
 /// When a token minted at `now` for `ttl` expires: a whole second, since that is what every JWT library reads.
 pub(super) fn expiry(now: Timestamp, ttl: Duration) -> Timestamp {
-    let until = now.as_millisecond().saturating_add(i64::try_from(ttl.as_millis()).unwrap_or(i64::MAX));
+    let until = now
+        .as_millisecond()
+        .saturating_add(i64::try_from(ttl.as_millis()).unwrap_or(i64::MAX));
     let seconds = until.div_euclid(1000) + i64::from(until.rem_euclid(1000) != 0);
     Timestamp::from_second(seconds).unwrap_or(Timestamp::MAX)
 }
@@ -117,9 +119,10 @@ impl Caller {
     /// A right token for another room is a 403.
     pub fn expect_room(&self, room: &RoomId) -> Result<(), Refusal> {
         match &self.room {
-            Some(own) if own != room => {
-                Err(Refusal::new(Code::PermissionDenied, format!("the token is for room {:?}", own.as_str())))
-            }
+            Some(own) if own != room => Err(Refusal::new(
+                Code::PermissionDenied,
+                format!("the token is for room {:?}", own.as_str()),
+            )),
             _ => Ok(()),
         }
     }
@@ -127,8 +130,13 @@ impl Caller {
 
 impl Keys {
     pub fn new(keys: &BTreeMap<String, String>) -> Self {
-        let verify = keys.iter().map(|(id, secret)| (id.clone(), DecodingKey::from_secret(secret.as_bytes())));
-        Keys { verify: verify.collect(), secrets: keys.clone() }
+        let verify = keys
+            .iter()
+            .map(|(id, secret)| (id.clone(), DecodingKey::from_secret(secret.as_bytes())));
+        Keys {
+            verify: verify.collect(),
+            secrets: keys.clone(),
+        }
     }
 
     /// Sign with the key `id`; without one named, with the first. `None`: there is no such key.
@@ -142,8 +150,12 @@ impl Keys {
 
     /// Who sent `Authorization`, if anybody did.
     pub fn caller(&self, headers: &HeaderMap, now: Timestamp) -> Result<Option<Caller>, Problem> {
-        let Some(value) = headers.get(header::AUTHORIZATION) else { return Ok(None) };
-        let text = value.to_str().map_err(|_| invalid_token("the Authorization header is not text"))?;
+        let Some(value) = headers.get(header::AUTHORIZATION) else {
+            return Ok(None);
+        };
+        let text = value
+            .to_str()
+            .map_err(|_| invalid_token("the Authorization header is not text"))?;
         match text.split_once(' ') {
             Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => self.verify(token.trim(), now).map(Some),
             _ => Err(invalid_token("the Authorization header is not a bearer token")),
@@ -154,16 +166,20 @@ impl Keys {
     fn verify(&self, token: &str, now: Timestamp) -> Result<Caller, Problem> {
         let unverified: Issuer = jsonwebtoken::dangerous::insecure_decode_claims(token)
             .map_err(|_| invalid_token("the token is not a JWT with an issuer"))?;
-        let key = self.verify.get(&unverified.iss).ok_or_else(|| invalid_token("the token's issuer is not a known key"))?;
+        let key = self
+            .verify
+            .get(&unverified.iss)
+            .ok_or_else(|| invalid_token("the token's issuer is not a known key"))?;
         let mut only_signature = Validation::new(Algorithm::HS256);
         // The times are checked below against our own `now`; there is no audience in the contract.
         (only_signature.validate_exp, only_signature.validate_aud) = (false, false);
         only_signature.required_spec_claims.clear();
-        let claims = jsonwebtoken::decode::<Claims>(token, key, &only_signature).map_err(|error| match error.kind() {
-            ErrorKind::InvalidAlgorithm => invalid_token("the token is not signed with HS256"),
-            ErrorKind::Json(why) => invalid_token(&format!("the token's claims are incomplete: {why}")),
-            _ => invalid_token("the token's signature is wrong"),
-        })?;
+        let claims =
+            jsonwebtoken::decode::<Claims>(token, key, &only_signature).map_err(|error| match error.kind() {
+                ErrorKind::InvalidAlgorithm => invalid_token("the token is not signed with HS256"),
+                ErrorKind::Json(why) => invalid_token(&format!("the token's claims are incomplete: {why}")),
+                _ => invalid_token("the token's signature is wrong"),
+            })?;
         let claims = claims.claims;
         let now_s = now.as_duration().as_secs_f64();
         // An `exp` that is no number fails the comparison as it should.
@@ -171,7 +187,12 @@ impl Keys {
         if !alive {
             return Err(Refusal::new(Code::TokenExpired, "the token has expired: fetch a fresh one").into());
         }
-        if claims.nbf.as_ref().and_then(|nbf| nbf.as_f64()).is_some_and(|nbf| now_s + NOT_BEFORE_SLACK_S < nbf) {
+        if claims
+            .nbf
+            .as_ref()
+            .and_then(|nbf| nbf.as_f64())
+            .is_some_and(|nbf| now_s + NOT_BEFORE_SLACK_S < nbf)
+        {
             return Err(invalid_token("the token is not valid yet"));
         }
         claims.caller()
@@ -188,14 +209,28 @@ impl Claims {
     fn caller(self) -> Result<Caller, Problem> {
         let role = Role::from(self.role);
         // A service acts in its own name only where no person is meant, so it may do without one.
-        let sub = self.sub.unwrap_or_else(|| if role == Role::Service { "service".into() } else { String::new() });
+        let sub = self.sub.unwrap_or_else(|| {
+            if role == Role::Service {
+                "service".into()
+            } else {
+                String::new()
+            }
+        });
         let user = UserId::parse(&sub).map_err(|_| invalid_token("the token's sub is not a user id"))?;
         let room = match self.room.as_str() {
             "*" => None,
             id => Some(RoomId::parse(id).map_err(|_| invalid_token("the token's room is not a room id"))?),
         };
-        let person = Person { user, name: self.name, avatar_url: self.avatar_url };
-        Ok(Caller { principal: Principal { person, role }, room, key_id: self.iss })
+        let person = Person {
+            user,
+            name: self.name,
+            avatar_url: self.avatar_url,
+        };
+        Ok(Caller {
+            principal: Principal { person, role },
+            room,
+            key_id: self.iss,
+        })
     }
 }
 
@@ -240,7 +275,11 @@ mod tests {
 
     fn code_of(token: &str) -> String {
         match keys().verify(token, now()) {
-            Ok(caller) => format!("{}@{}", caller.user().as_str(), caller.room.as_ref().map_or("*", |r| r.as_str())),
+            Ok(caller) => format!(
+                "{}@{}",
+                caller.user().as_str(),
+                caller.room.as_ref().map_or("*", |r| r.as_str())
+            ),
             Err(problem) => problem.code().to_owned(),
         }
     }
@@ -254,7 +293,9 @@ mod tests {
             name: Some("Bob".into()),
             avatar_url: None,
         };
-        let token = keys().mint(Some("second"), &grant, now() + Duration::from_secs(1)).expect("a known key");
+        let token = keys()
+            .mint(Some("second"), &grant, now() + Duration::from_secs(1))
+            .expect("a known key");
         let caller = keys().verify(&token, now()).expect("a good token");
         assert_eq!(caller.user().as_str(), "bobé");
         assert_eq!(caller.principal.role, Role::Host);
@@ -292,11 +333,17 @@ mod tests {
     #[test]
     fn forged_tokens_are_refused() {
         assert_eq!(code_of(&signed(&claims(), Algorithm::HS512, SECRET)), "unauthenticated");
-        assert_eq!(code_of(&signed(&claims(), Algorithm::HS256, "another-secret-another-secret-00")), "unauthenticated");
+        assert_eq!(
+            code_of(&signed(&claims(), Algorithm::HS256, "another-secret-another-secret-00")),
+            "unauthenticated"
+        );
         // {"alg":"none","typ":"JWT"}, the good claims, and no signature.
         let good = signed(&claims(), Algorithm::HS256, SECRET);
         let body = good.split('.').nth(1).expect("claims");
-        assert_eq!(code_of(&format!("eyJhbGciOiJub25lIiwidHlwIjoiSldUIn0.{body}.")), "unauthenticated");
+        assert_eq!(
+            code_of(&format!("eyJhbGciOiJub25lIiwidHlwIjoiSldUIn0.{body}.")),
+            "unauthenticated"
+        );
         for nonsense in ["", ".", "..", "a.b.c", "é", good.trim_end_matches(|c| c != '.')] {
             assert_eq!(code_of(nonsense), "unauthenticated", "{nonsense}");
         }
@@ -307,17 +354,32 @@ mod tests {
         let mut headers = HeaderMap::new();
         assert!(keys().caller(&headers, now()).expect("nobody").is_none());
         headers.insert("authorization", "Basic abc".parse().expect("a value"));
-        let refused = keys().caller(&headers, now()).expect_err("not a bearer token").into_response();
+        let refused = keys()
+            .caller(&headers, now())
+            .expect_err("not a bearer token")
+            .into_response();
         assert_eq!(refused.headers().get_all("www-authenticate").iter().count(), 1);
-        assert_eq!(refused.headers()["www-authenticate"], "Bearer realm=\"costage\", error=\"invalid_token\"");
-        headers.insert("authorization", format!("bearer {}", signed(&claims(), Algorithm::HS256, SECRET)).parse().expect("a value"));
+        assert_eq!(
+            refused.headers()["www-authenticate"],
+            "Bearer realm=\"costage\", error=\"invalid_token\""
+        );
+        headers.insert(
+            "authorization",
+            format!("bearer {}", signed(&claims(), Algorithm::HS256, SECRET))
+                .parse()
+                .expect("a value"),
+        );
         assert!(keys().caller(&headers, now()).expect("good").is_some());
     }
 
     #[test]
     fn lifetimes_round_up_to_seconds() {
         let at = |ms: i64, ttl_ms: u64| {
-            expiry(Timestamp::from_millisecond(ms).expect("a time"), Duration::from_millis(ttl_ms)).as_millisecond()
+            expiry(
+                Timestamp::from_millisecond(ms).expect("a time"),
+                Duration::from_millis(ttl_ms),
+            )
+            .as_millisecond()
         };
         assert_eq!(at(1000, 1000), 2000);
         assert_eq!(at(1001, 1000), 3000);

@@ -34,7 +34,10 @@ pub(super) async fn cors(Extract(state): Extract<State>, request: Request, next:
     allow(headers, origin.as_ref(), state.options());
     if preflight {
         headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static(METHODS));
-        headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static(REQUEST_HEADERS));
+        headers.insert(
+            header::ACCESS_CONTROL_ALLOW_HEADERS,
+            HeaderValue::from_static(REQUEST_HEADERS),
+        );
         headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static(MAX_AGE_S));
     }
     response
@@ -58,7 +61,12 @@ fn allow(headers: &mut HeaderMap, origin: Option<&HeaderValue>, options: &Option
         return;
     }
     headers.append(header::VARY, HeaderValue::from_static("Origin"));
-    let listed = origin.filter(|origin| options.cors_origins.iter().any(|listed| listed.as_bytes() == origin.as_bytes()));
+    let listed = origin.filter(|origin| {
+        options
+            .cors_origins
+            .iter()
+            .any(|listed| listed.as_bytes() == origin.as_bytes())
+    });
     if let Some(origin) = listed {
         headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
     }

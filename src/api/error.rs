@@ -103,7 +103,11 @@ impl Problem {
             current: None,
             field: None,
         };
-        Problem { status, body, headers: Vec::new() }
+        Problem {
+            status,
+            body,
+            headers: Vec::new(),
+        }
     }
 
     pub fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
@@ -147,7 +151,9 @@ impl From<Refusal> for Problem {
         if status == StatusCode::UNAUTHORIZED {
             // RFC 6750 section 3: no error code where no token was sent; for a bad one `auth` adds it.
             let challenge = match refusal.code {
-                Code::TokenExpired => "Bearer realm=\"costage\", error=\"invalid_token\", error_description=\"expired\"",
+                Code::TokenExpired => {
+                    "Bearer realm=\"costage\", error=\"invalid_token\", error_description=\"expired\""
+                }
                 _ => "Bearer realm=\"costage\"",
             };
             problem = problem.with_header(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
@@ -161,7 +167,10 @@ impl IntoResponse for Problem {
         let retry_after_ms = self.body.retry_after_ms;
         let mut response = (self.status, Json(self.body)).into_response();
         let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        headers.insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/problem+json"),
+        );
         if let Some(wait) = retry_after_ms {
             // Whole seconds, rounded up: a client that waits this long is never early (RFC 9110 section 10.2.3).
             headers.insert(header::RETRY_AFTER, wait.div_ceil(1000).into());
@@ -206,7 +215,10 @@ fn code_name(code: Code) -> String {
 fn title(code: &str) -> String {
     let words = code.replace('_', " ");
     let mut letters = words.chars();
-    letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
+    letters
+        .next()
+        .map(|first| first.to_uppercase().chain(letters).collect())
+        .unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -270,7 +282,10 @@ mod tests {
 
     #[test]
     fn a_version_conflict_names_what_it_lost_to() {
-        let refusal = Refusal { version: Some(9), ..Refusal::new(Code::VersionConflict, "") };
+        let refusal = Refusal {
+            version: Some(9),
+            ..Refusal::new(Code::VersionConflict, "")
+        };
         assert_eq!(Problem::from(refusal).body.current, Some(9));
     }
 }

@@ -96,13 +96,23 @@ impl Memory {
         self.next_serial += 1;
         self.order.push_back((now, serial, key.clone()));
         self.bytes += call.len();
-        self.calls.insert(key.clone(), Entry { serial, call: call.to_vec(), answer });
+        self.calls.insert(
+            key.clone(),
+            Entry {
+                serial,
+                call: call.to_vec(),
+                answer,
+            },
+        );
         Begin::Fresh(Ticket { serial, key, done })
     }
 
     /// `None`: not to be remembered, the call may be tried again under the same key.
     pub fn finish(&mut self, ticket: Ticket, answer: Option<Answer>) {
-        let current = self.calls.get(&ticket.key).is_some_and(|entry| entry.serial == ticket.serial);
+        let current = self
+            .calls
+            .get(&ticket.key)
+            .is_some_and(|entry| entry.serial == ticket.serial);
         match answer {
             Some(answer) => {
                 let bytes = answer.body.len();
@@ -118,7 +128,11 @@ impl Memory {
     }
 
     fn expire(&mut self, now: Instant) {
-        while self.order.front().is_some_and(|(at, ..)| now.saturating_duration_since(*at) >= KEPT_FOR) {
+        while self
+            .order
+            .front()
+            .is_some_and(|(at, ..)| now.saturating_duration_since(*at) >= KEPT_FOR)
+        {
             self.forget_oldest();
         }
     }
@@ -132,7 +146,9 @@ impl Memory {
     }
 
     fn forget_oldest(&mut self) -> bool {
-        let Some((_, serial, key)) = self.order.pop_front() else { return false };
+        let Some((_, serial, key)) = self.order.pop_front() else {
+            return false;
+        };
         if self.calls.get(&key).is_some_and(|entry| entry.serial == serial) {
             self.remove(&key);
         }
@@ -151,11 +167,19 @@ mod tests {
     use super::*;
 
     fn key(name: &str) -> Key {
-        Key { room: "demo".into(), user: "bob".into(), key: name.into() }
+        Key {
+            room: "demo".into(),
+            user: "bob".into(),
+            key: name.into(),
+        }
     }
 
     fn answer(body: &str) -> Option<Answer> {
-        Some(Answer { status: StatusCode::OK, headers: HeaderMap::new(), body: Bytes::from(body.to_owned()) })
+        Some(Answer {
+            status: StatusCode::OK,
+            headers: HeaderMap::new(),
+            body: Bytes::from(body.to_owned()),
+        })
     }
 
     fn fresh(memory: &mut Memory, name: &str, call: &[u8], now: Instant) -> Ticket {
@@ -173,19 +197,30 @@ mod tests {
         let later = start + KEPT_FOR - Duration::from_millis(1);
         assert!(matches!(memory.begin(key("k"), b"put", later), Begin::Remembered(a) if a.body == "done"));
         assert!(matches!(memory.begin(key("k"), b"delete", later), Begin::Reused));
-        let other = Key { user: "eve".into(), ..key("k") };
+        let other = Key {
+            user: "eve".into(),
+            ..key("k")
+        };
         assert!(matches!(memory.begin(other, b"delete", later), Begin::Fresh(_)));
-        assert!(matches!(memory.begin(key("k"), b"delete", start + KEPT_FOR), Begin::Fresh(_)));
+        assert!(matches!(
+            memory.begin(key("k"), b"delete", start + KEPT_FOR),
+            Begin::Fresh(_)
+        ));
     }
 
     #[test]
     fn a_repeat_meanwhile_waits() {
         let (mut memory, now) = (Memory::default(), Instant::now());
         let ticket = fresh(&mut memory, "k", b"put", now);
-        let Begin::Wait(waiting) = memory.begin(key("k"), b"put", now) else { panic!("the first is at work") };
+        let Begin::Wait(waiting) = memory.begin(key("k"), b"put", now) else {
+            panic!("the first is at work")
+        };
         assert!(matches!(memory.begin(key("k"), b"other", now), Begin::Reused));
         memory.finish(ticket, answer("done"));
-        assert_eq!(waiting.borrow().as_ref().map(|a| a.body.clone()), Some(Bytes::from("done")));
+        assert_eq!(
+            waiting.borrow().as_ref().map(|a| a.body.clone()),
+            Some(Bytes::from("done"))
+        );
     }
 
     #[test]

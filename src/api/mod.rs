@@ -71,14 +71,19 @@ fn json(state: State) -> Router<State> {
         .route("/v1/rooms/{room}/seats/me", delete(seats::leave))
         .route("/v1/rooms/{room}/members/{user}/seat", delete(seats::hang_up))
         .route_layer(from_fn_with_state(state, once::once));
-    keyed.route("/v1/tokens", post(tokens::create)).route("/v1/whep/{id}/layers", patch(whep::layers))
+    keyed
+        .route("/v1/tokens", post(tokens::create))
+        .route("/v1/whep/{id}/layers", patch(whep::layers))
 }
 
 /// WHIP and WHEP.
 fn media() -> Router<State> {
     let endpoint = || options(resource::endpoint_options);
     let publisher = patch(whip::patch).delete(whip::delete).options(resource::whip_options);
-    let viewer = get(whep::slots).patch(whep::patch).delete(whep::delete).options(resource::whep_options);
+    let viewer = get(whep::slots)
+        .patch(whep::patch)
+        .delete(whep::delete)
+        .options(resource::whep_options);
     Router::new()
         .route("/v1/rooms/{room}/whip", endpoint().post(whip::publish))
         .route("/v1/rooms/{room}/whep/program", endpoint().post(whep::program))

@@ -47,17 +47,28 @@ pub(super) async fn once(Extract(state): Extract<State>, request: Request, next:
         Ok(Some(caller)) => caller,
         _ => return next.run(request).await,
     };
-    keyed_call(state, caller.user().as_str(), request, next).await.unwrap_or_else(Problem::into_response)
+    keyed_call(state, caller.user().as_str(), request, next)
+        .await
+        .unwrap_or_else(Problem::into_response)
 }
 
 async fn keyed_call(state: State, user: &str, request: Request, next: Next) -> Result<Response, Problem> {
     let (mut parts, body) = request.into_parts();
     let room = room_param(&mut parts).await?;
     let value = parts.headers.get(IDEMPOTENCY_KEY).and_then(|value| value.to_str().ok());
-    let value = value.filter(|value| (1..=KEY_BYTES).contains(&value.len())).ok_or_else(|| {
-        Refusal::invalid("Idempotency-Key", format!("an Idempotency-Key is 1 to {KEY_BYTES} visible ASCII characters"))
-    })?;
-    let key = Key { room, user: user.to_owned(), key: value.to_owned() };
+    let value = value
+        .filter(|value| (1..=KEY_BYTES).contains(&value.len()))
+        .ok_or_else(|| {
+            Refusal::invalid(
+                "Idempotency-Key",
+                format!("an Idempotency-Key is 1 to {KEY_BYTES} visible ASCII characters"),
+            )
+        })?;
+    let key = Key {
+        room,
+        user: user.to_owned(),
+        key: value.to_owned(),
+    };
     let limits = state.options().limits;
     let body = read(&parts.headers, body, limits.json_bytes, limits.body_timeout).await?;
     let target = parts.uri.path_and_query().map_or("/", |target| target.as_str());
@@ -65,7 +76,11 @@ async fn keyed_call(state: State, user: &str, request: Request, next: Next) -> R
     let call = [parts.method.as_str().as_bytes(), target.as_bytes(), &body].join(&b'\n');
     let call = digest(&SHA256, &call);
     loop {
-        let begun = state.shared.idempotency.lock().begin(key.clone(), call.as_ref(), Instant::now());
+        let begun = state
+            .shared
+            .idempotency
+            .lock()
+            .begin(key.clone(), call.as_ref(), Instant::now());
         match begun {
             Begin::Remembered(answer) => return Ok(respond(&answer)),
             Begin::Reused => {
@@ -88,7 +103,9 @@ async fn keyed_call(state: State, user: &str, request: Request, next: Next) -> R
                     shared.idempotency.lock().finish(ticket, lasting);
                     respond(&answer)
                 });
-                return work.await.map_err(|_| Problem::wire(Wire::Internal, "the call was cut short"));
+                return work
+                    .await
+                    .map_err(|_| Problem::wire(Wire::Internal, "the call was cut short"));
             }
         }
     }
@@ -96,7 +113,11 @@ async fn keyed_call(state: State, user: &str, request: Request, next: Next) -> R
 
 /// Whether the answer stands, or asks to try again.
 fn lasting(status: StatusCode) -> bool {
-    let later = [StatusCode::UNAUTHORIZED, StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_MANY_REQUESTS];
+    let later = [
+        StatusCode::UNAUTHORIZED,
+        StatusCode::REQUEST_TIMEOUT,
+        StatusCode::TOO_MANY_REQUESTS,
+    ];
     !status.is_server_error() && !later.contains(&status)
 }
 
@@ -104,7 +125,11 @@ async fn collect(response: Response) -> Arc<Answer> {
     let (parts, body) = response.into_parts();
     // Our own answers are whole in memory, so reading them neither fails nor needs a bound.
     let body = to_bytes(body, usize::MAX).await.unwrap_or_default();
-    Arc::new(Answer { status: parts.status, headers: parts.headers, body })
+    Arc::new(Answer {
+        status: parts.status,
+        headers: parts.headers,
+        body,
+    })
 }
 
 fn respond(answer: &Answer) -> Response {

@@ -31,14 +31,22 @@ struct Bearer;
 
 impl Modify for Bearer {
     fn modify(&self, contract: &mut utoipa::openapi::OpenApi) {
-        let scheme = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).bearer_format("JWT").build();
-        contract.components.get_or_insert_default().add_security_scheme("bearer", SecurityScheme::Http(scheme));
+        let scheme = HttpBuilder::new()
+            .scheme(HttpAuthScheme::Bearer)
+            .bearer_format("JWT")
+            .build();
+        contract
+            .components
+            .get_or_insert_default()
+            .add_security_scheme("bearer", SecurityScheme::Http(scheme));
     }
 }
 
 /// The whole description, as committed in `openapi.json`.
 fn text() -> String {
-    let mut text = Contract::openapi().to_pretty_json().expect("the description is plain data");
+    let mut text = Contract::openapi()
+        .to_pretty_json()
+        .expect("the description is plain data");
     text.push('\n');
     text
 }
@@ -192,13 +200,36 @@ mod tests {
             std::fs::write(path, text()).expect("the description can be written");
         }
         let committed = std::fs::read_to_string(path).expect("the description is committed");
-        assert!(committed == text(), "src/api/openapi.json is out of date: COSTAGE_WRITE_OPENAPI=1 rewrites it");
+        assert!(
+            committed == text(),
+            "src/api/openapi.json is out of date: COSTAGE_WRITE_OPENAPI=1 rewrites it"
+        );
+    }
+
+    #[test]
+    fn operations_have_names_of_their_own() {
+        let contract: serde_json::Value = serde_json::from_str(&text()).expect("JSON");
+        let paths = contract["paths"].as_object().expect("paths");
+        let operations = paths
+            .values()
+            .filter_map(|path| path.as_object())
+            .flat_map(|path| path.values());
+        let names: Vec<&str> = operations
+            .filter_map(|operation| operation["operationId"].as_str())
+            .collect();
+        let distinct: std::collections::BTreeSet<&str> = names.iter().copied().collect();
+        assert_eq!(names.len(), distinct.len());
+        assert_eq!(names.len(), 25);
     }
 
     #[test]
     fn it_is_openapi_3_1_with_bearer_tokens() {
         let contract: serde_json::Value = serde_json::from_str(&text()).expect("JSON");
-        assert!(contract["openapi"].as_str().is_some_and(|version| version.starts_with("3.1")));
+        assert!(
+            contract["openapi"]
+                .as_str()
+                .is_some_and(|version| version.starts_with("3.1"))
+        );
         assert_eq!(contract["components"]["securitySchemes"]["bearer"]["scheme"], "bearer");
         assert!(contract["components"]["schemas"]["Problem"]["properties"]["code"].is_object());
     }

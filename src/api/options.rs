@@ -114,7 +114,14 @@ impl State {
     pub fn new(node: control::Node, options: Options) -> Self {
         let keys = Keys::new(&options.keys);
         let idempotency = once::Store::default();
-        State { node, shared: Arc::new(Shared { options, keys, idempotency }) }
+        State {
+            node,
+            shared: Arc::new(Shared {
+                options,
+                keys,
+                idempotency,
+            }),
+        }
     }
     pub(super) fn options(&self) -> &Options {
         &self.shared.options

@@ -19,7 +19,11 @@ pub struct NotASubnet(pub String);
 
 impl std::fmt::Display for NotASubnet {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{:?} is neither an IP address nor a range such as 10.0.0.0/8", self.0)
+        write!(
+            f,
+            "{:?} is neither an IP address nor a range such as 10.0.0.0/8",
+            self.0
+        )
     }
 }
 
@@ -33,7 +37,11 @@ impl FromStr for Subnet {
         let address: IpAddr = address.parse().map_err(|_| wrong())?;
         let widest = if address.is_ipv4() { 32 } else { 128 };
         let prefix = prefix.map_or(Ok(widest), |p| p.parse().map_err(|_| wrong()))?;
-        if prefix > widest { Err(wrong()) } else { Ok(Subnet { address, prefix }) }
+        if prefix > widest {
+            Err(wrong())
+        } else {
+            Ok(Subnet { address, prefix })
+        }
     }
 }
 
@@ -97,7 +105,9 @@ pub(super) fn is_loopback(authority: &str) -> bool {
         None => authority.split(':').next().unwrap_or_default(),
     };
     let name = host.eq_ignore_ascii_case("localhost") || host.to_ascii_lowercase().ends_with(".localhost");
-    name || host.parse::<IpAddr>().is_ok_and(|address| address.to_canonical().is_loopback())
+    name || host
+        .parse::<IpAddr>()
+        .is_ok_and(|address| address.to_canonical().is_loopback())
 }
 
 /// Only what may stand in a URL's authority: the value goes into response headers and bodies.
@@ -117,15 +127,24 @@ fn forwarded(headers: &HeaderMap, trusted: &dyn Fn(IpAddr) -> bool) -> Forwarded
     let mut said = if headers.contains_key(header::FORWARDED) {
         standard(headers, trusted)
     } else {
-        Forwarded { proto: nearest(headers, "x-forwarded-proto"), host: nearest(headers, "x-forwarded-host") }
+        Forwarded {
+            proto: nearest(headers, "x-forwarded-proto"),
+            host: nearest(headers, "x-forwarded-host"),
+        }
     };
-    said.proto = said.proto.map(|proto| proto.to_ascii_lowercase()).filter(|p| p == "http" || p == "https");
+    said.proto = said
+        .proto
+        .map(|proto| proto.to_ascii_lowercase())
+        .filter(|p| p == "http" || p == "https");
     said
 }
 
 /// The last element is the nearest proxy's. While the one it heard from is trusted too, the element before counts.
 fn standard(headers: &HeaderMap, trusted: &dyn Fn(IpAddr) -> bool) -> Forwarded {
-    let lines = headers.get_all(header::FORWARDED).iter().filter_map(|line| line.to_str().ok());
+    let lines = headers
+        .get_all(header::FORWARDED)
+        .iter()
+        .filter_map(|line| line.to_str().ok());
     let elements: Vec<&str> = lines.flat_map(|line| line.split(',')).collect();
     let mut said = Forwarded::default();
     for element in elements.iter().rev() {
@@ -177,13 +196,18 @@ mod tests {
 
     fn behind(proxies: &[&str]) -> Options {
         let trusted_proxies = proxies.iter().map(|p| p.parse().expect("a subnet")).collect();
-        Options { trusted_proxies, ..Options::default() }
+        Options {
+            trusted_proxies,
+            ..Options::default()
+        }
     }
 
     #[test]
     fn subnets_hold_what_they_say() {
         let inside = |net: &str, ip: &str| {
-            net.parse::<Subnet>().expect("a subnet").contains(ip.parse().expect("an address"))
+            net.parse::<Subnet>()
+                .expect("a subnet")
+                .contains(ip.parse().expect("an address"))
         };
         assert!(inside("10.0.0.0/8", "10.255.1.2"));
         assert!(!inside("10.0.0.0/8", "11.0.0.1"));
@@ -200,16 +224,29 @@ mod tests {
 
     #[test]
     fn the_public_url_wins() {
-        let options = Options { public_url: Some("https://live.example.org/sfu/".into()), ..behind(&["10.0.0.0/8"]) };
+        let options = Options {
+            public_url: Some("https://live.example.org/sfu/".into()),
+            ..behind(&["10.0.0.0/8"])
+        };
         let headers = [("host", "inside:8080"), ("x-forwarded-proto", "http")];
         assert_eq!(base(&options, "10.0.0.1", &headers), "https://live.example.org/sfu");
     }
 
     #[test]
     fn only_trusted_proxies_are_believed() {
-        let headers = [("host", "inside:8080"), ("x-forwarded-proto", "https"), ("x-forwarded-host", "live.example.org")];
-        assert_eq!(base(&behind(&["10.0.0.0/8"]), "10.0.0.1", &headers), "https://live.example.org");
-        assert_eq!(base(&behind(&["10.0.0.0/8"]), "192.0.2.1", &headers), "http://inside:8080");
+        let headers = [
+            ("host", "inside:8080"),
+            ("x-forwarded-proto", "https"),
+            ("x-forwarded-host", "live.example.org"),
+        ];
+        assert_eq!(
+            base(&behind(&["10.0.0.0/8"]), "10.0.0.1", &headers),
+            "https://live.example.org"
+        );
+        assert_eq!(
+            base(&behind(&["10.0.0.0/8"]), "192.0.2.1", &headers),
+            "http://inside:8080"
+        );
         assert_eq!(base(&behind(&["10.0.0.0/8"]), "nobody", &headers), "http://inside:8080");
         assert_eq!(base(&behind(&[]), "10.0.0.1", &headers), "http://inside:8080");
     }
@@ -219,15 +256,25 @@ mod tests {
         let chain = "for=6.6.6.6;host=evil.example;proto=https, for=192.0.2.9;host=live.example.org;proto=https, \
                      for=10.0.0.7;host=inner;proto=http";
         let headers = [("host", "inside"), ("forwarded", chain)];
-        assert_eq!(base(&behind(&["10.0.0.0/8"]), "10.0.0.1", &headers), "https://live.example.org");
-        let v6 = [("host", "inside"), ("forwarded", "for=\"[2001:db8::1]:4711\";proto=https")];
+        assert_eq!(
+            base(&behind(&["10.0.0.0/8"]), "10.0.0.1", &headers),
+            "https://live.example.org"
+        );
+        let v6 = [
+            ("host", "inside"),
+            ("forwarded", "for=\"[2001:db8::1]:4711\";proto=https"),
+        ];
         assert_eq!(base(&behind(&["10.0.0.0/8"]), "10.0.0.1", &v6), "https://inside");
     }
 
     #[test]
     fn nonsense_never_reaches_a_url() {
         let options = behind(&["10.0.0.0/8"]);
-        let headers = [("host", "inside"), ("x-forwarded-host", "a/b?c\"<"), ("x-forwarded-proto", "javascript")];
+        let headers = [
+            ("host", "inside"),
+            ("x-forwarded-host", "a/b?c\"<"),
+            ("x-forwarded-proto", "javascript"),
+        ];
         assert_eq!(base(&options, "10.0.0.1", &headers), "http://inside");
         assert_eq!(base(&options, "192.0.2.1", &[("host", "a b")]), "");
         assert_eq!(base(&options, "192.0.2.1", &[]), "");
@@ -235,10 +282,25 @@ mod tests {
 
     #[test]
     fn loopback_names() {
-        for yes in ["localhost", "localhost:8080", "LOCALHOST", "a.localhost:1", "127.0.0.1:8080", "127.9.9.9", "[::1]:80"] {
+        for yes in [
+            "localhost",
+            "localhost:8080",
+            "LOCALHOST",
+            "a.localhost:1",
+            "127.0.0.1:8080",
+            "127.9.9.9",
+            "[::1]:80",
+        ] {
             assert!(is_loopback(yes), "{yes}");
         }
-        for no in ["", "example.org", "localhost.example.org", "10.0.0.1:80", "[2001:db8::1]", "127.0.0.1.example.org"] {
+        for no in [
+            "",
+            "example.org",
+            "localhost.example.org",
+            "10.0.0.1:80",
+            "[2001:db8::1]",
+            "127.0.0.1.example.org",
+        ] {
             assert!(!is_loopback(no), "{no}");
         }
     }

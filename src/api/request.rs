@@ -21,12 +21,20 @@ pub(super) struct BaseUrl(pub String);
 impl FromRequestParts<State> for BaseUrl {
     type Rejection = Infallible;
     async fn from_request_parts(parts: &mut Parts, state: &State) -> Result<Self, Infallible> {
-        Ok(BaseUrl(origin::base_url(state.options(), peer(parts), &parts.uri, &parts.headers)))
+        Ok(BaseUrl(origin::base_url(
+            state.options(),
+            peer(parts),
+            &parts.uri,
+            &parts.headers,
+        )))
     }
 }
 
 fn peer(parts: &Parts) -> Option<IpAddr> {
-    parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(address)| address.ip())
+    parts
+        .extensions
+        .get::<ConnectInfo<SocketAddr>>()
+        .map(|ConnectInfo(address)| address.ip())
 }
 
 /// Nobody in particular, or whoever the token names. A bad token is refused even where none is needed.
@@ -42,7 +50,12 @@ impl FromRequestParts<State> for Visitor {
 impl Visitor {
     /// The caller; 401 without one.
     pub fn known(self) -> Result<Caller, Refusal> {
-        self.0.ok_or_else(|| Refusal::new(Code::Unauthenticated, "this call needs a token: Authorization: Bearer …"))
+        self.0.ok_or_else(|| {
+            Refusal::new(
+                Code::Unauthenticated,
+                "this call needs a token: Authorization: Bearer …",
+            )
+        })
     }
 }
 
@@ -102,7 +115,11 @@ impl FromRequestParts<State> for Last {
 /// The room id of the path, unchecked; empty where the path has none.
 pub(super) async fn room_param(parts: &mut Parts) -> Result<String, Problem> {
     let params = params(parts).await?;
-    Ok(params.iter().find(|(key, _)| *key == "room").map(|(_, value)| value.to_owned()).unwrap_or_default())
+    Ok(params
+        .iter()
+        .find(|(key, _)| *key == "room")
+        .map(|(_, value)| value.to_owned())
+        .unwrap_or_default())
 }
 
 async fn params(parts: &mut Parts) -> Result<RawPathParams, Problem> {
@@ -158,7 +175,9 @@ pub(super) async fn text(request: Request, state: &State, kind: &str) -> Result<
 /// At most `limit` bytes within `timeout`.
 pub(super) async fn read(headers: &HeaderMap, body: Body, limit: usize, timeout: Duration) -> Result<Bytes, Problem> {
     let too_large = || Problem::wire(Wire::PayloadTooLarge, format!("the body may have {limit} bytes"));
-    let announced = headers.get(header::CONTENT_LENGTH).and_then(|n| n.to_str().ok()?.parse::<usize>().ok());
+    let announced = headers
+        .get(header::CONTENT_LENGTH)
+        .and_then(|n| n.to_str().ok()?.parse::<usize>().ok());
     if announced.is_some_and(|length| length > limit) {
         return Err(too_large());
     }
@@ -181,7 +200,11 @@ pub(super) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     let mut json = serde_json::Deserializer::from_slice(bytes);
     let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
         let (path, inner) = (error.path().to_string(), error.inner());
-        if inner.is_data() { field_problem(&path, &inner.to_string()) } else { malformed(inner) }
+        if inner.is_data() {
+            field_problem(&path, &inner.to_string())
+        } else {
+            malformed(inner)
+        }
     })?;
     json.end().map_err(|error| malformed(&error))?;
     Ok(value)
@@ -217,7 +240,9 @@ fn field_problem(path: &str, text: &str) -> Problem {
 
 /// The field a serde message is about: "unknown field `x`, …", "missing field `x`".
 fn named_in(text: &str) -> Option<&str> {
-    let rest = text.strip_prefix("unknown field `").or_else(|| text.strip_prefix("missing field `"))?;
+    let rest = text
+        .strip_prefix("unknown field `")
+        .or_else(|| text.strip_prefix("missing field `"))?;
     rest.split('`').next()
 }
 
@@ -254,7 +279,10 @@ mod tests {
     fn outcome(text: &str) -> (String, Option<String>) {
         match parse::<Outer>(text.as_bytes()) {
             Ok(_) => ("ok".into(), None),
-            Err(problem) => (format!("{} {}", problem.status().as_u16(), problem.code()), problem.field()),
+            Err(problem) => (
+                format!("{} {}", problem.status().as_u16(), problem.code()),
+                problem.field(),
+            ),
         }
     }
 
@@ -262,13 +290,33 @@ mod tests {
     fn a_wrong_field_is_named() {
         let table = [
             (r#"{"inner": {"depth": 1}}"#, "ok", None),
-            (r#"{"inner": {"depth": 300}}"#, "422 invalid_argument", Some("inner.depth")),
-            (r#"{"inner": {"depth": "1"}}"#, "422 invalid_argument", Some("inner.depth")),
-            (r#"{"inner": {"depth": 1, "x": 2}}"#, "422 invalid_argument", Some("inner.x")),
+            (
+                r#"{"inner": {"depth": 300}}"#,
+                "422 invalid_argument",
+                Some("inner.depth"),
+            ),
+            (
+                r#"{"inner": {"depth": "1"}}"#,
+                "422 invalid_argument",
+                Some("inner.depth"),
+            ),
+            (
+                r#"{"inner": {"depth": 1, "x": 2}}"#,
+                "422 invalid_argument",
+                Some("inner.x"),
+            ),
             (r#"{"inner": {}}"#, "422 invalid_argument", Some("inner.depth")),
             (r#"{"word": "a"}"#, "422 invalid_argument", Some("inner")),
-            (r#"{"inner": {"depth": 1}, "wrod": "a"}"#, "422 invalid_argument", Some("wrod")),
-            (r#"{"inner": {"depth": 1}, "word": 7}"#, "422 invalid_argument", Some("word")),
+            (
+                r#"{"inner": {"depth": 1}, "wrod": "a"}"#,
+                "422 invalid_argument",
+                Some("wrod"),
+            ),
+            (
+                r#"{"inner": {"depth": 1}, "word": 7}"#,
+                "422 invalid_argument",
+                Some("word"),
+            ),
             ("7", "422 invalid_argument", None),
             (r#"{"inner": "#, "400 invalid_argument", None),
             (r#"{"inner": {"depth": 1}} x"#, "400 invalid_argument", None),

@@ -54,12 +54,17 @@ fn refusal(error: sdp::Error) -> Refusal {
 
 /// The user an `?user=` names: a service token speaks for others, everybody else for themselves.
 pub(super) fn on_behalf_of(caller: &super::auth::Caller, named: Option<&str>) -> Result<UserId, Refusal> {
-    let Some(named) = named else { return Ok(caller.user().clone()) };
+    let Some(named) = named else {
+        return Ok(caller.user().clone());
+    };
     let user = UserId::parse(named)?;
     if caller.is_service() || user == *caller.user() {
         Ok(user)
     } else {
-        Err(Refusal::new(Code::PermissionDenied, "only a service token acts for other users"))
+        Err(Refusal::new(
+            Code::PermissionDenied,
+            "only a service token acts for other users",
+        ))
     }
 }
 
@@ -73,9 +78,15 @@ pub(super) fn source_kind(source: Option<&str>) -> Result<SourceKind, Refusal> {
 }
 
 /// 201 with all a client needs of the new resource (RFC 9725 sections 4.2 and 4.6).
-pub(super) fn created(session: Session, door: Door, base: &str, ice_servers: &[IceServer]) -> Result<Response, Problem> {
+pub(super) fn created(
+    session: Session,
+    door: Door,
+    base: &str,
+    ice_servers: &[IceServer],
+) -> Result<Response, Problem> {
     let location = format!("{base}{}{}", door.path(), session.id.0);
-    let location = HeaderValue::try_from(location).map_err(|_| Problem::wire(Wire::Internal, "no URL for the resource"))?;
+    let location =
+        HeaderValue::try_from(location).map_err(|_| Problem::wire(Wire::Internal, "no URL for the resource"))?;
     let mut response = (StatusCode::CREATED, session.answer).into_response();
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(SDP));
@@ -86,7 +97,12 @@ pub(super) fn created(session: Session, door: Door, base: &str, ice_servers: &[I
     for server in ice_servers {
         match HeaderValue::try_from(link(server)) {
             Ok(link) => headers.append(header::LINK, link),
-            Err(_) => return Err(Problem::wire(Wire::Internal, "an ICE server of the configuration is not a link")),
+            Err(_) => {
+                return Err(Problem::wire(
+                    Wire::Internal,
+                    "an ICE server of the configuration is not a link",
+                ));
+            }
         };
     }
     Ok(response)
@@ -100,48 +116,86 @@ fn entity_tag(etag: &str) -> Result<HeaderValue, Problem> {
 /// `Link` of an ICE server (RFC 9725 section 4.6, RFC 8288).
 fn link(server: &IceServer) -> String {
     let quoted = |text: &str| text.replace('\\', "\\\\").replace('"', "\\\"");
-    let login = server.login.as_ref().map_or_else(String::new, |(username, credential)| {
-        let (username, credential) = (quoted(username), quoted(credential));
-        format!("; username=\"{username}\"; credential=\"{credential}\"; credential-type=\"password\"")
-    });
+    let login = server
+        .login
+        .as_ref()
+        .map_or_else(String::new, |(username, credential)| {
+            let (username, credential) = (quoted(username), quoted(credential));
+            format!("; username=\"{username}\"; credential=\"{credential}\"; credential-type=\"password\"")
+        });
     format!("<{}>; rel=\"ice-server\"{login}", server.url)
 }
 
 /// `OPTIONS` of an endpoint (RFC 9725 section 4.2).
 pub(super) async fn endpoint_options() -> Response {
-    (StatusCode::NO_CONTENT, [(header::ALLOW, "OPTIONS, POST"), (ACCEPT_POST, SDP)]).into_response()
+    (
+        StatusCode::NO_CONTENT,
+        [(header::ALLOW, "OPTIONS, POST"), (ACCEPT_POST, SDP)],
+    )
+        .into_response()
 }
 
 /// `OPTIONS` of a WHIP resource.
 pub(super) async fn whip_options() -> Response {
-    (StatusCode::NO_CONTENT, [(header::ALLOW, "DELETE, OPTIONS, PATCH"), (ACCEPT_PATCH, FRAGMENT)]).into_response()
+    (
+        StatusCode::NO_CONTENT,
+        [(header::ALLOW, "DELETE, OPTIONS, PATCH"), (ACCEPT_PATCH, FRAGMENT)],
+    )
+        .into_response()
 }
 
 /// `OPTIONS` of a WHEP resource.
 pub(super) async fn whep_options() -> Response {
-    (StatusCode::NO_CONTENT, [(header::ALLOW, "DELETE, GET, HEAD, OPTIONS, PATCH"), (ACCEPT_PATCH, FRAGMENT)]).into_response()
+    (
+        StatusCode::NO_CONTENT,
+        [
+            (header::ALLOW, "DELETE, GET, HEAD, OPTIONS, PATCH"),
+            (ACCEPT_PATCH, FRAGMENT),
+        ],
+    )
+        .into_response()
 }
 
 /// The resource behind a path, for somebody who may have it.
 ///
 /// Who may: its user, a service, and the room's host. An anonymous viewer's resource belongs to whoever knows its
 /// unguessable id, since there is nobody else to be.
-pub(super) async fn find(state: &State, visitor: Visitor, id: &str, door: Door) -> Result<(ResourceId, Resource), Problem> {
+pub(super) async fn find(
+    state: &State,
+    visitor: Visitor,
+    id: &str,
+    door: Door,
+) -> Result<(ResourceId, Resource), Problem> {
     let id = ResourceId(id.to_owned());
-    let resource = state.node.resource(&id).await.filter(|resource| resource.publisher == (door == Door::Whip));
+    let resource = state
+        .node
+        .resource(&id)
+        .await
+        .filter(|resource| resource.publisher == (door == Door::Whip));
     let resource = resource.ok_or_else(gone)?;
-    let Some(owner) = &resource.user else { return Ok((id, resource)) };
+    let Some(owner) = &resource.user else {
+        return Ok((id, resource));
+    };
     let caller = visitor.known()?;
     caller.expect_room(&resource.room)?;
     let own = caller.user() == owner || caller.is_service();
-    if own || state.node.snapshot(&resource.room).await.is_ok_and(|room| room.settings.host.user == *caller.user()) {
+    if own
+        || state
+            .node
+            .snapshot(&resource.room)
+            .await
+            .is_ok_and(|room| room.settings.host.user == *caller.user())
+    {
         return Ok((id, resource));
     }
     Err(Refusal::new(Code::PermissionDenied, "this resource belongs to somebody else").into())
 }
 
 pub(super) fn gone() -> Problem {
-    Problem::wire(Wire::NotFound, "there is no such resource: it never was, or it has ended")
+    Problem::wire(
+        Wire::NotFound,
+        "there is no such resource: it never was, or it has ended",
+    )
 }
 
 /// What an `If-Match` (RFC 9110 section 13.1.1) asks for.
@@ -165,7 +219,9 @@ impl IfMatch {
             return IfMatch::Any;
         }
         // Weak tags never match in a strong comparison. Our own tags have no comma in them.
-        let strong = parts.iter().filter_map(|part| part.strip_prefix('"')?.strip_suffix('"'));
+        let strong = parts
+            .iter()
+            .filter_map(|part| part.strip_prefix('"')?.strip_suffix('"'));
         IfMatch::Tags(strong.map(str::to_owned).collect())
     }
 
@@ -181,7 +237,10 @@ fn expect_match(if_match: &IfMatch, etag: &str) -> Result<(), Refusal> {
     if if_match.holds_for(etag) {
         return Ok(());
     }
-    Err(Refusal::new(Code::PreconditionFailed, "If-Match does not name the resource's current entity tag"))
+    Err(Refusal::new(
+        Code::PreconditionFailed,
+        "If-Match does not name the resource's current entity tag",
+    ))
 }
 
 /// `PATCH`: candidates (204) or an ICE restart (200, new entity tag) (RFC 9725 section 4.3).
@@ -201,7 +260,10 @@ pub(super) async fn patch(
     };
     let text = request::text(request, state, FRAGMENT).await.map_err(refused)?;
     if if_match == IfMatch::Absent {
-        return Err(Problem::wire(Wire::PreconditionRequired, "send If-Match with the resource's entity tag, or *"));
+        return Err(Problem::wire(
+            Wire::PreconditionRequired,
+            "send If-Match with the resource's entity tag, or *",
+        ));
     }
     expect_match(&if_match, &resource.etag)?;
     let fragment = sdp::Fragment::parse(&text).map_err(refusal)?;
@@ -209,7 +271,9 @@ pub(super) async fn patch(
         Patched::Trickled => Ok(StatusCode::NO_CONTENT.into_response()),
         Patched::Restarted { fragment, etag } => {
             let mut response = (StatusCode::OK, fragment).into_response();
-            response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(FRAGMENT));
+            response
+                .headers_mut()
+                .insert(header::CONTENT_TYPE, HeaderValue::from_static(FRAGMENT));
             response.headers_mut().insert(header::ETAG, entity_tag(&etag)?);
             Ok(response)
         }
@@ -226,7 +290,11 @@ pub(super) async fn delete(
 ) -> Result<StatusCode, Problem> {
     let (id, resource) = find(state, visitor, id, door).await?;
     expect_match(&IfMatch::of(headers), &resource.etag)?;
-    if state.node.close(&id).await { Ok(StatusCode::OK) } else { Err(gone()) }
+    if state.node.close(&id).await {
+        Ok(StatusCode::OK)
+    } else {
+        Err(gone())
+    }
 }
 
 /// The entity tag of an answer about a resource.
@@ -262,9 +330,15 @@ mod tests {
 
     #[test]
     fn ice_servers_become_links() {
-        let stun = IceServer { url: "stun:stun.example.org".into(), login: None };
+        let stun = IceServer {
+            url: "stun:stun.example.org".into(),
+            login: None,
+        };
         assert_eq!(link(&stun), "<stun:stun.example.org>; rel=\"ice-server\"");
-        let turn = IceServer { url: "turn:t.example.org?transport=udp".into(), login: Some(("u\"x".into(), "p".into())) };
+        let turn = IceServer {
+            url: "turn:t.example.org?transport=udp".into(),
+            login: Some(("u\"x".into(), "p".into())),
+        };
         let expected = "<turn:t.example.org?transport=udp>; rel=\"ice-server\"; username=\"u\\\"x\"; credential=\"p\"; \
                         credential-type=\"password\"";
         assert_eq!(link(&turn), expected);
@@ -272,9 +346,22 @@ mod tests {
 
     #[test]
     fn a_created_resource_has_all_its_headers() {
-        let session = Session { id: ResourceId("r1".into()), etag: "e1".into(), answer: "v=0\r\n".into() };
-        let server = IceServer { url: "stun:a".into(), login: None };
-        let servers = [server.clone(), IceServer { url: "stun:b".into(), ..server }];
+        let session = Session {
+            id: ResourceId("r1".into()),
+            etag: "e1".into(),
+            answer: "v=0\r\n".into(),
+        };
+        let server = IceServer {
+            url: "stun:a".into(),
+            login: None,
+        };
+        let servers = [
+            server.clone(),
+            IceServer {
+                url: "stun:b".into(),
+                ..server
+            },
+        ];
         let response = created(session, Door::Whip, "https://x.example", &servers).expect("a response");
         assert_eq!(response.status(), 201);
         assert_eq!(response.headers()["location"], "https://x.example/v1/whip/r1");
@@ -288,6 +375,9 @@ mod tests {
     fn sources_are_two() {
         assert_eq!(source_kind(None), Ok(SourceKind::Camera));
         assert_eq!(source_kind(Some("screen")), Ok(SourceKind::Screen));
-        assert_eq!(source_kind(Some("Screen")).expect_err("no source").field.as_deref(), Some("source"));
+        assert_eq!(
+            source_kind(Some("Screen")).expect_err("no source").field.as_deref(),
+            Some("source")
+        );
     }
 }

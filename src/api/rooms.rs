@@ -50,7 +50,7 @@ pub(super) struct CreateRoom {
 }
 
 /// Create a room, or find it as it was created.
-#[utoipa::path(post, path = "/v1/rooms", tag = "rooms", request_body = CreateRoom,
+#[utoipa::path(post, path = "/v1/rooms", tag = "rooms", operation_id = "create_room", request_body = CreateRoom,
     params(("Idempotency-Key" = Option<String>, Header)),
     responses((status = 201, description = "Created", body = RoomOut, headers(("Location" = String))),
         (status = 200, description = "It exists with the same content", body = RoomOut), JsonErrors))]
@@ -142,7 +142,7 @@ pub(super) struct Page {
 }
 
 /// All rooms the token is for, in order of their ids.
-#[utoipa::path(get, path = "/v1/rooms", tag = "rooms", params(Page),
+#[utoipa::path(get, path = "/v1/rooms", tag = "rooms", operation_id = "list_rooms", params(Page),
     responses((status = 200, body = RoomList), ReadErrors))]
 pub(super) async fn list(
     Extract(state): Extract<State>,
@@ -161,20 +161,28 @@ pub(super) async fn list(
     let after = after.map_err(|_| Refusal::invalid("cursor", "not a cursor of this list"))?;
     let mut snapshots = match &caller.room {
         // A token for one room: the list is that room, if it is there.
-        Some(own) if after.as_ref().is_none_or(|after| after < own) => Vec::from_iter(state.node.snapshot(own).await.ok()),
+        Some(own) if after.as_ref().is_none_or(|after| after < own) => {
+            Vec::from_iter(state.node.snapshot(own).await.ok())
+        }
         Some(_) => Vec::new(),
         // One more than asked for tells whether there is a next page.
         None => state.node.list(after, limit + 1).await,
     };
     let more = snapshots.len() > limit;
     snapshots.truncate(limit);
-    let next_cursor = snapshots.last().filter(|_| more).map(|last| last.id.as_str().to_owned());
-    let rooms = snapshots.iter().map(|snapshot| RoomOut::new(snapshot, &base, true)).collect();
+    let next_cursor = snapshots
+        .last()
+        .filter(|_| more)
+        .map(|last| last.id.as_str().to_owned());
+    let rooms = snapshots
+        .iter()
+        .map(|snapshot| RoomOut::new(snapshot, &base, true))
+        .collect();
     Ok(axum::Json(RoomList { rooms, next_cursor }))
 }
 
 /// One room.
-#[utoipa::path(get, path = "/v1/rooms/{room}", tag = "rooms", params(("room" = String, Path)),
+#[utoipa::path(get, path = "/v1/rooms/{room}", tag = "rooms", operation_id = "read_room", params(("room" = String, Path)),
     responses((status = 200, body = RoomOut), ReadErrors))]
 pub(super) async fn read(
     Extract(state): Extract<State>,
@@ -216,7 +224,7 @@ fn nullable_object<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<
 }
 
 /// Change settings and policies.
-#[utoipa::path(patch, path = "/v1/rooms/{room}", tag = "rooms", request_body = PatchRoom,
+#[utoipa::path(patch, path = "/v1/rooms/{room}", tag = "rooms", operation_id = "patch_room", request_body = PatchRoom,
     params(("room" = String, Path), ("Idempotency-Key" = Option<String>, Header)),
     responses((status = 200, body = RoomOut), JsonErrors))]
 pub(super) async fn patch(
@@ -237,7 +245,10 @@ pub(super) async fn patch(
         webhook: body.webhook,
         metadata: body.metadata.map(Value::Object),
     };
-    let snapshot = state.node.command(&room, &caller.principal, Command::Update(patch)).await?;
+    let snapshot = state
+        .node
+        .command(&room, &caller.principal, Command::Update(patch))
+        .await?;
     Ok(shown_to(&caller, &snapshot, &base))
 }
 
@@ -252,7 +263,7 @@ fn merged(current: &Policies, changes: Map<String, Value>) -> Result<Policies, P
 }
 
 /// End the room.
-#[utoipa::path(delete, path = "/v1/rooms/{room}", tag = "rooms",
+#[utoipa::path(delete, path = "/v1/rooms/{room}", tag = "rooms", operation_id = "end_room",
     params(("room" = String, Path), ("Idempotency-Key" = Option<String>, Header)),
     responses((status = 200, description = "The room as it ended", body = RoomOut), JsonErrors))]
 pub(super) async fn end(
@@ -270,16 +281,31 @@ mod tests {
 
     #[test]
     fn policies_are_merged_key_by_key() {
-        let current = Policies { self_move: true, ..Policies::default() };
+        let current = Policies {
+            self_move: true,
+            ..Policies::default()
+        };
         let change = |value: Value| match value {
             Value::Object(map) => merged(&current, map),
             _ => unreachable!("the tests pass objects"),
         };
         let changed = change(json!({"grace_ms": 7})).expect("merges");
-        assert_eq!(changed, Policies { grace_ms: 7, ..current.clone() });
+        assert_eq!(
+            changed,
+            Policies {
+                grace_ms: 7,
+                ..current.clone()
+            }
+        );
         assert_eq!(change(json!({})).expect("merges"), current);
-        assert_eq!(change(json!({"grace": 7})).expect_err("unknown").field().as_deref(), Some("policies.grace"));
-        assert_eq!(change(json!({"grace_ms": "7"})).expect_err("a word").field().as_deref(), Some("policies.grace_ms"));
+        assert_eq!(
+            change(json!({"grace": 7})).expect_err("unknown").field().as_deref(),
+            Some("policies.grace")
+        );
+        assert_eq!(
+            change(json!({"grace_ms": "7"})).expect_err("a word").field().as_deref(),
+            Some("policies.grace_ms")
+        );
     }
 
     #[test]

@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use utoipa::{IntoParams, ToSchema};
 
 /// All seats.
-#[utoipa::path(get, path = "/v1/rooms/{room}/seats", tag = "seats", params(("room" = String, Path)),
+#[utoipa::path(get, path = "/v1/rooms/{room}/seats", tag = "seats", operation_id = "read_seats", params(("room" = String, Path)),
     responses((status = 200, body = Seats), ReadErrors))]
 pub(super) async fn read(Extract(state): Extract<State>, at: InRoom) -> Result<axum::Json<Seats>, Problem> {
     let snapshot = state.node.snapshot(&at.room).await?;
@@ -41,7 +41,7 @@ pub(super) struct PutSeat {
 }
 
 /// Seat somebody, or, in `free` mode, oneself.
-#[utoipa::path(put, path = "/v1/rooms/{room}/seats/{seat}", tag = "seats", request_body = PutSeat,
+#[utoipa::path(put, path = "/v1/rooms/{room}/seats/{seat}", tag = "seats", operation_id = "put_seat", request_body = PutSeat,
     params(("room" = String, Path), ("seat" = u8, Path), ("Idempotency-Key" = Option<String>, Header)),
     responses((status = 200, body = Seated), JsonErrors))]
 pub(super) async fn put(
@@ -52,10 +52,18 @@ pub(super) async fn put(
     Json(body): Json<PutSeat>,
 ) -> Result<axum::Json<Seated>, Problem> {
     let seat = seat_index(&seat, "seat")?;
-    let fields = PersonFields { user: body.user, name: body.name, avatar_url: body.avatar_url };
+    let fields = PersonFields {
+        user: body.user,
+        name: body.name,
+        avatar_url: body.avatar_url,
+    };
     let person = named_by_token(fields.person("")?, &at.caller);
     let user = person.user.clone();
-    let command = Command::Seat { seat, person, if_version: body.if_version };
+    let command = Command::Seat {
+        seat,
+        person,
+        if_version: body.if_version,
+    };
     let snapshot = state.node.command(&at.room, &at.caller.principal, command).await?;
     // Where they sit now, which need not be where they were to sit.
     let seats = (0..=u8::MAX).zip(&snapshot.seats);
@@ -85,7 +93,7 @@ pub(super) struct HangUp {
 }
 
 /// Unseat: kick, or leave when it is one's own seat.
-#[utoipa::path(delete, path = "/v1/rooms/{room}/seats/{seat}", tag = "seats",
+#[utoipa::path(delete, path = "/v1/rooms/{room}/seats/{seat}", tag = "seats", operation_id = "clear_seat",
     params(("room" = String, Path), ("seat" = u8, Path), Unseat, ("Idempotency-Key" = Option<String>, Header)),
     responses((status = 200, body = Seats), JsonErrors))]
 pub(super) async fn delete(
@@ -104,7 +112,7 @@ pub(super) async fn delete(
 }
 
 /// Leave one's seat.
-#[utoipa::path(delete, path = "/v1/rooms/{room}/seats/me", tag = "seats",
+#[utoipa::path(delete, path = "/v1/rooms/{room}/seats/me", tag = "seats", operation_id = "leave_seat",
     params(("room" = String, Path), HangUp, ("Idempotency-Key" = Option<String>, Header)),
     responses((status = 200, body = Seats), JsonErrors))]
 pub(super) async fn leave(
@@ -112,12 +120,15 @@ pub(super) async fn leave(
     at: InRoom,
     Query(query): Query<HangUp>,
 ) -> Result<axum::Json<Seats>, Problem> {
-    let command = Command::UnseatUser { user: at.caller.user().clone(), reason: reason(query.reason)? };
+    let command = Command::UnseatUser {
+        user: at.caller.user().clone(),
+        reason: reason(query.reason)?,
+    };
     commanded(&state, &at, command).await
 }
 
 /// Hang up by user: whichever seat they are on.
-#[utoipa::path(delete, path = "/v1/rooms/{room}/members/{user}/seat", tag = "seats",
+#[utoipa::path(delete, path = "/v1/rooms/{room}/members/{user}/seat", tag = "seats", operation_id = "hang_up",
     params(("room" = String, Path), ("user" = String, Path, description = "Percent-encoded; `me`: oneself"), HangUp,
         ("Idempotency-Key" = Option<String>, Header)),
     responses((status = 200, body = Seats), JsonErrors))]
@@ -127,8 +138,20 @@ pub(super) async fn hang_up(
     Last(user): Last,
     Query(query): Query<HangUp>,
 ) -> Result<axum::Json<Seats>, Problem> {
-    let user = if user == "me" { at.caller.user().clone() } else { UserId::parse(&user)? };
-    commanded(&state, &at, Command::UnseatUser { user, reason: reason(query.reason)? }).await
+    let user = if user == "me" {
+        at.caller.user().clone()
+    } else {
+        UserId::parse(&user)?
+    };
+    commanded(
+        &state,
+        &at,
+        Command::UnseatUser {
+            user,
+            reason: reason(query.reason)?,
+        },
+    )
+    .await
 }
 
 /// What a removed guest is told fits in a line.
@@ -136,9 +159,10 @@ const REASON_BYTES: usize = 256;
 
 fn reason(reason: Option<String>) -> Result<Option<String>, Refusal> {
     match reason {
-        Some(text) if text.len() > REASON_BYTES => {
-            Err(Refusal::invalid("reason", format!("a reason has at most {REASON_BYTES} bytes")))
-        }
+        Some(text) if text.len() > REASON_BYTES => Err(Refusal::invalid(
+            "reason",
+            format!("a reason has at most {REASON_BYTES} bytes"),
+        )),
         reason => Ok(reason),
     }
 }
@@ -155,7 +179,7 @@ pub(super) struct PatchSeat {
 }
 
 /// Lock a seat, its microphone or its camera; mute. In force when the answer comes.
-#[utoipa::path(patch, path = "/v1/rooms/{room}/seats/{seat}", tag = "seats", request_body = PatchSeat,
+#[utoipa::path(patch, path = "/v1/rooms/{room}/seats/{seat}", tag = "seats", operation_id = "patch_seat", request_body = PatchSeat,
     params(("room" = String, Path), ("seat" = u8, Path), ("Idempotency-Key" = Option<String>, Header)),
     responses((status = 200, body = Seats), JsonErrors))]
 pub(super) async fn patch(
@@ -164,9 +188,29 @@ pub(super) async fn patch(
     Last(seat): Last,
     Json(body): Json<PatchSeat>,
 ) -> Result<axum::Json<Seats>, Problem> {
-    let PatchSeat { locked, audio_locked, video_locked, audio_muted, video_muted } = body;
-    let patch = SeatFlagsPatch { locked, audio_locked, video_locked, audio_muted, video_muted };
-    commanded(&state, &at, Command::SetFlags { seat: seat_index(&seat, "seat")?, patch }).await
+    let PatchSeat {
+        locked,
+        audio_locked,
+        video_locked,
+        audio_muted,
+        video_muted,
+    } = body;
+    let patch = SeatFlagsPatch {
+        locked,
+        audio_locked,
+        video_locked,
+        audio_muted,
+        video_muted,
+    };
+    commanded(
+        &state,
+        &at,
+        Command::SetFlags {
+            seat: seat_index(&seat, "seat")?,
+            patch,
+        },
+    )
+    .await
 }
 
 #[derive(Deserialize, ToSchema)]
@@ -180,7 +224,7 @@ pub(super) struct PutSeats {
 }
 
 /// Set the complete assignment of guests in one step.
-#[utoipa::path(put, path = "/v1/rooms/{room}/seats", tag = "seats", request_body = PutSeats,
+#[utoipa::path(put, path = "/v1/rooms/{room}/seats", tag = "seats", operation_id = "assign_seats", request_body = PutSeats,
     params(("room" = String, Path), ("Idempotency-Key" = Option<String>, Header)),
     responses((status = 200, body = Seats), JsonErrors))]
 pub(super) async fn assign(
@@ -194,5 +238,13 @@ pub(super) async fn assign(
         let person = person.map(|person| person.person(&field)).transpose()?;
         seats.insert(seat_index(&number, &field)?, person);
     }
-    commanded(&state, &at, Command::Assign { seats, if_version: body.if_version }).await
+    commanded(
+        &state,
+        &at,
+        Command::Assign {
+            seats,
+            if_version: body.if_version,
+        },
+    )
+    .await
 }

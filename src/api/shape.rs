@@ -3,8 +3,7 @@
 
 use crate::forward::{SeatIndex, SourceKind};
 use crate::room::{
-    Code, Occupancy, Person, Phase, Policies, Refusal, RoomId, Seat, SeatMode, Snapshot, SourceStatus,
-    UserId,
+    Code, Occupancy, Person, Phase, Policies, Refusal, RoomId, Seat, SeatMode, Snapshot, SourceStatus, UserId,
 };
 use crate::rtp::Codec;
 use jiff::Timestamp;
@@ -25,7 +24,10 @@ pub(super) struct Moment {
 impl Moment {
     /// `now` is the snapshot's; the wall clock is read here.
     pub fn of(snapshot: &Snapshot) -> Self {
-        Moment { wall: Timestamp::now(), now: snapshot.now }
+        Moment {
+            wall: Timestamp::now(),
+            now: snapshot.now,
+        }
     }
 
     fn at(self, instant: Instant) -> Timestamp {
@@ -63,7 +65,11 @@ pub(super) struct PersonOut {
 impl From<&Person> for PersonOut {
     fn from(person: &Person) -> Self {
         let user = person.user.as_str().to_owned();
-        PersonOut { user, name: person.name.clone(), avatar_url: person.avatar_url.clone() }
+        PersonOut {
+            user,
+            name: person.name.clone(),
+            avatar_url: person.avatar_url.clone(),
+        }
     }
 }
 
@@ -90,7 +96,7 @@ pub(super) struct PersonFields {
     pub avatar_url: Option<String>,
 }
 
-/// [`PersonIn`] or `null`, for the API's description.
+/// A user id, a person, or nobody. Describes what is read as an optional `PersonIn`.
 #[derive(ToSchema)]
 #[serde(untagged)]
 #[schema(as = PersonOrNobody)]
@@ -126,8 +132,15 @@ impl PersonIn {
     pub fn person(self, field: &str) -> Result<Person, Refusal> {
         match self {
             PersonIn::User(user) => {
-                let user = UserId::parse(&user).map_err(|refusal| Refusal { field: Some(field.into()), ..refusal })?;
-                Ok(Person { user, name: None, avatar_url: None })
+                let user = UserId::parse(&user).map_err(|refusal| Refusal {
+                    field: Some(field.into()),
+                    ..refusal
+                })?;
+                Ok(Person {
+                    user,
+                    name: None,
+                    avatar_url: None,
+                })
             }
             PersonIn::Person(fields) => fields.person(&format!("{field}.")),
         }
@@ -143,18 +156,26 @@ impl PersonFields {
     /// `prefix` is put before the name of the field at fault.
     pub fn person(self, prefix: &str) -> Result<Person, Refusal> {
         let at = |field: &str| format!("{prefix}{field}");
-        let user = UserId::parse(&self.user).map_err(|refusal| Refusal { field: Some(at("user")), ..refusal })?;
+        let user = UserId::parse(&self.user).map_err(|refusal| Refusal {
+            field: Some(at("user")),
+            ..refusal
+        })?;
         check_name(self.name.as_deref(), &at("name"))?;
         check_picture(self.avatar_url.as_deref(), &at("avatar_url"))?;
-        Ok(Person { user, name: self.name, avatar_url: self.avatar_url })
+        Ok(Person {
+            user,
+            name: self.name,
+            avatar_url: self.avatar_url,
+        })
     }
 }
 
 fn check_name(name: Option<&str>, field: &str) -> Result<(), Refusal> {
     match name {
-        Some(name) if name.len() > NAME_BYTES || name.chars().any(char::is_control) => {
-            Err(Refusal::invalid(field, format!("a name has at most {NAME_BYTES} bytes and no control characters")))
-        }
+        Some(name) if name.len() > NAME_BYTES || name.chars().any(char::is_control) => Err(Refusal::invalid(
+            field,
+            format!("a name has at most {NAME_BYTES} bytes and no control characters"),
+        )),
         _ => Ok(()),
     }
 }
@@ -166,9 +187,10 @@ fn check_picture(url: Option<&str>, field: &str) -> Result<(), Refusal> {
         web.is_some_and(|rest| !rest.is_empty()) && plain && url.len() <= URL_BYTES
     };
     match url {
-        Some(url) if !fine(url) => {
-            Err(Refusal::invalid(field, format!("a picture is an http or https URL of at most {URL_BYTES} bytes")))
-        }
+        Some(url) if !fine(url) => Err(Refusal::invalid(
+            field,
+            format!("a picture is an http or https URL of at most {URL_BYTES} bytes"),
+        )),
         _ => Ok(()),
     }
 }
@@ -193,7 +215,10 @@ pub(super) struct Seats {
 
 impl From<&Snapshot> for Seats {
     fn from(snapshot: &Snapshot) -> Self {
-        Seats { version: snapshot.version, seats: seats(snapshot, Moment::of(snapshot)) }
+        Seats {
+            version: snapshot.version,
+            seats: seats(snapshot, Moment::of(snapshot)),
+        }
     }
 }
 
@@ -260,8 +285,20 @@ struct SourceOut {
 
 impl From<&SourceStatus> for SourceOut {
     fn from(status: &SourceStatus) -> Self {
-        let SourceStatus { audio, video, width, height, codec } = *status;
-        SourceOut { audio, video, width, height, codec: codec.map(codec_name) }
+        let SourceStatus {
+            audio,
+            video,
+            width,
+            height,
+            codec,
+        } = *status;
+        SourceOut {
+            audio,
+            video,
+            width,
+            height,
+            codec: codec.map(codec_name),
+        }
     }
 }
 
@@ -277,7 +314,9 @@ pub(super) fn codec_name(codec: Codec) -> &'static str {
 
 fn seats(snapshot: &Snapshot, moment: Moment) -> Vec<SeatOut> {
     let numbered = (0..=u8::MAX).zip(&snapshot.seats);
-    numbered.map(|(number, seat)| seat_out(number, seat, snapshot, moment)).collect()
+    numbered
+        .map(|(number, seat)| seat_out(number, seat, snapshot, moment))
+        .collect()
 }
 
 fn seat_out(number: u8, seat: &Seat, snapshot: &Snapshot, moment: Moment) -> SeatOut {
@@ -300,7 +339,10 @@ fn seat_out(number: u8, seat: &Seat, snapshot: &Snapshot, moment: Moment) -> Sea
         video_locked: seat.flags.video_locked,
         audio_muted: seat.flags.audio_muted,
         video_muted: seat.flags.video_muted,
-        sources: Sources { camera: source(SourceKind::Camera), screen: source(SourceKind::Screen) },
+        sources: Sources {
+            camera: source(SourceKind::Camera),
+            screen: source(SourceKind::Screen),
+        },
         speaking: None,
         audio_level: None,
     }
@@ -394,7 +436,9 @@ impl RoomOut {
             program: settings.program.clone(),
             layout: settings.layout.clone(),
             policies: settings.policies.clone(),
-            webhook: confidential.then(|| settings.webhook.clone()).filter(|webhook| !webhook.is_null()),
+            webhook: confidential
+                .then(|| settings.webhook.clone())
+                .filter(|webhook| !webhook.is_null()),
             metadata: settings.metadata.clone(),
             outputs: Vec::new(),
             urls: Urls::new(&snapshot.id, base),
@@ -434,7 +478,7 @@ pub(super) struct RoomList {
     pub next_cursor: Option<String>,
 }
 
-/// The words of [`Phase`], for the API's description.
+/// The phase of a room.
 #[derive(ToSchema)]
 #[schema(as = Phase, rename_all = "snake_case")]
 #[allow(dead_code, reason = "describes another type")]
@@ -445,7 +489,7 @@ pub(super) enum PhaseName {
     Ended,
 }
 
-/// The words of [`SeatMode`], for the API's description.
+/// How guests get to a seat.
 #[derive(ToSchema)]
 #[schema(as = SeatMode, rename_all = "snake_case")]
 #[allow(dead_code, reason = "describes another type")]
@@ -456,7 +500,7 @@ pub(super) enum SeatModeName {
     External,
 }
 
-/// The words of [`HostAwayPolicy`](crate::room::HostAwayPolicy), for the API's description.
+/// What becomes of a room whose host stays away.
 #[derive(ToSchema)]
 #[schema(as = HostAwayPolicy, rename_all = "snake_case")]
 #[allow(dead_code, reason = "describes another type")]
@@ -465,7 +509,7 @@ pub(super) enum HostAwayName {
     PromoteAdmin,
 }
 
-/// The fields of [`Policies`], for the API's description; a test compares the two.
+/// The room's switches and timers.
 #[derive(ToSchema)]
 #[schema(as = Policies)]
 #[allow(dead_code, reason = "describes another type")]
@@ -507,10 +551,19 @@ mod tests {
     #[test]
     fn times_have_milliseconds_and_their_distance() {
         let now = Instant::now();
-        let moment = Moment { wall: "2026-11-22T10:00:00.1239Z".parse().expect("a time"), now };
+        let moment = Moment {
+            wall: "2026-11-22T10:00:00.1239Z".parse().expect("a time"),
+            now,
+        };
         assert_eq!(rfc3339(moment.wall), "2026-11-22T10:00:00.123Z");
-        assert_eq!(rfc3339(moment.at(now + Duration::from_millis(1500))), "2026-11-22T10:00:01.623Z");
-        assert_eq!(rfc3339(moment.at(now - Duration::from_millis(100))), "2026-11-22T10:00:00.023Z");
+        assert_eq!(
+            rfc3339(moment.at(now + Duration::from_millis(1500))),
+            "2026-11-22T10:00:01.623Z"
+        );
+        assert_eq!(
+            rfc3339(moment.at(now - Duration::from_millis(100))),
+            "2026-11-22T10:00:00.023Z"
+        );
         assert_eq!(moment.in_ms(now + Duration::from_millis(1500)), 1500);
         assert_eq!(moment.in_ms(now - Duration::from_millis(1)), 0);
         assert_eq!(rfc3339(Timestamp::UNIX_EPOCH), "1970-01-01T00:00:00.000Z");
@@ -522,11 +575,17 @@ mod tests {
             let parsed: PersonIn = serde_json::from_value(json).map_err(|error| Some(error.to_string()))?;
             parsed.person("host").map_err(|refusal| refusal.field)
         };
-        assert_eq!(person("bob".into()).map(|p| p.user.as_str().to_owned()), Ok("bob".into()));
+        assert_eq!(
+            person("bob".into()).map(|p| p.user.as_str().to_owned()),
+            Ok("bob".into())
+        );
         let eve = person(serde_json::json!({"user": "eve", "name": "Eve", "avatar_url": "https://x.example/e.png"}));
         assert_eq!(eve.map(|p| p.name), Ok(Some("Eve".into())));
         assert_eq!(person("a/b".into()).expect_err("no id").as_deref(), Some("host"));
-        assert_eq!(person(serde_json::json!({"user": "me"})).expect_err("no id").as_deref(), Some("host.user"));
+        assert_eq!(
+            person(serde_json::json!({"user": "me"})).expect_err("no id").as_deref(),
+            Some("host.user")
+        );
         let long = serde_json::json!({"user": "eve", "name": "x".repeat(257)});
         assert_eq!(person(long).expect_err("too long").as_deref(), Some("host.name"));
         for url in ["javascript:alert(1)", "https://", "https://a b", "//x"] {
@@ -543,20 +602,36 @@ mod tests {
         assert_eq!(seat_index("15", "seat"), Ok(SeatIndex(15)));
         for wrong in ["", "-1", "+1", "01", "256", "one", "1 "] {
             let refusal = seat_index(wrong, "seat").expect_err(wrong);
-            assert_eq!((refusal.code, refusal.field.as_deref()), (Code::SeatIndexInvalid, Some("seat")));
+            assert_eq!(
+                (refusal.code, refusal.field.as_deref()),
+                (Code::SeatIndexInvalid, Some("seat"))
+            );
         }
     }
 
     #[test]
     fn a_reserved_seat_says_until_when() {
         let now = Instant::now();
-        let bob = Person { user: UserId::parse("bob").expect("an id"), name: None, avatar_url: None };
+        let bob = Person {
+            user: UserId::parse("bob").expect("an id"),
+            name: None,
+            avatar_url: None,
+        };
         let seat = Seat {
-            occupancy: Occupancy::Reserved { person: bob, until: Some(now + Duration::from_secs(15)) },
-            flags: SeatFlags { audio_muted: true, ..SeatFlags::default() },
+            occupancy: Occupancy::Reserved {
+                person: bob,
+                until: Some(now + Duration::from_secs(15)),
+            },
+            flags: SeatFlags {
+                audio_muted: true,
+                ..SeatFlags::default()
+            },
         };
         let snapshot = test_snapshot(now, vec![seat.clone(), seat]);
-        let moment = Moment { wall: Timestamp::UNIX_EPOCH, now };
+        let moment = Moment {
+            wall: Timestamp::UNIX_EPOCH,
+            now,
+        };
         let json = serde_json::to_value(seats(&snapshot, moment)).expect("serialises");
         let expected = serde_json::json!({
             "seat": 1, "state": "reserved", "user": {"user": "bob", "name": null, "avatar_url": null},
@@ -573,8 +648,18 @@ mod tests {
     }
 
     fn test_snapshot(now: Instant, seats: Vec<Seat>) -> Snapshot {
-        let status = SourceStatus { audio: true, video: true, width: Some(640), height: None, codec: Some(Codec::Vp8) };
-        let host = Person { user: UserId::parse("ann").expect("an id"), name: None, avatar_url: None };
+        let status = SourceStatus {
+            audio: true,
+            video: true,
+            width: Some(640),
+            height: None,
+            codec: Some(Codec::Vp8),
+        };
+        let host = Person {
+            user: UserId::parse("ann").expect("an id"),
+            name: None,
+            avatar_url: None,
+        };
         Snapshot {
             id: RoomId::parse("demo").expect("an id"),
             epoch: 1,
@@ -601,17 +686,28 @@ mod tests {
     #[test]
     fn webhooks_are_nobodys_business() {
         let snapshot = test_snapshot(Instant::now(), Vec::new());
-        let json = |confidential| serde_json::to_value(RoomOut::new(&snapshot, "http://x", confidential)).expect("serialises");
+        let json =
+            |confidential| serde_json::to_value(RoomOut::new(&snapshot, "http://x", confidential)).expect("serialises");
         assert_eq!(json(false).get("webhook"), None);
         assert_eq!(json(true)["webhook"]["url"], "https://x.example");
-        assert_eq!(json(true)["urls"]["whep_seat"], "http://x/v1/rooms/demo/whep/seats/{seat}");
+        assert_eq!(
+            json(true)["urls"]["whep_seat"],
+            "http://x/v1/rooms/demo/whep/seats/{seat}"
+        );
     }
 
     #[test]
     fn the_described_policies_are_the_real_ones() {
         let described = serde_json::to_value(PoliciesOut::schema()).expect("a schema");
         let real = serde_json::to_value(Policies::default()).expect("serialises");
-        let names = |value: &Value| value.as_object().expect("an object").keys().cloned().collect::<Vec<_>>();
+        let names = |value: &Value| {
+            value
+                .as_object()
+                .expect("an object")
+                .keys()
+                .cloned()
+                .collect::<Vec<_>>()
+        };
         let (mut described, mut real) = (names(&described["properties"]), names(&real));
         described.sort();
         real.sort();
@@ -619,10 +715,21 @@ mod tests {
         let words = |schema: Value| schema["enum"].clone();
         let name = |value| serde_json::to_value(value).expect("serialises");
         let phases = [Phase::Idle, Phase::Live, Phase::HostAway, Phase::Ended].map(name);
-        assert_eq!(words(serde_json::to_value(PhaseName::schema()).expect("a schema")), Value::from(phases.to_vec()));
-        let modes = [SeatMode::Apply, SeatMode::Free, SeatMode::External].map(|mode| serde_json::to_value(mode).expect("serialises"));
-        assert_eq!(words(serde_json::to_value(SeatModeName::schema()).expect("a schema")), Value::from(modes.to_vec()));
-        let away = [HostAwayPolicy::End, HostAwayPolicy::PromoteAdmin].map(|p| serde_json::to_value(p).expect("serialises"));
-        assert_eq!(words(serde_json::to_value(HostAwayName::schema()).expect("a schema")), Value::from(away.to_vec()));
+        assert_eq!(
+            words(serde_json::to_value(PhaseName::schema()).expect("a schema")),
+            Value::from(phases.to_vec())
+        );
+        let modes = [SeatMode::Apply, SeatMode::Free, SeatMode::External]
+            .map(|mode| serde_json::to_value(mode).expect("serialises"));
+        assert_eq!(
+            words(serde_json::to_value(SeatModeName::schema()).expect("a schema")),
+            Value::from(modes.to_vec())
+        );
+        let away =
+            [HostAwayPolicy::End, HostAwayPolicy::PromoteAdmin].map(|p| serde_json::to_value(p).expect("serialises"));
+        assert_eq!(
+            words(serde_json::to_value(HostAwayName::schema()).expect("a schema")),
+            Value::from(away.to_vec())
+        );
     }
 }

@@ -50,7 +50,7 @@ pub(super) struct Token {
 
 /// Mint a token. Needs a service token, and grants nothing that one does not; under `--dev` on a loopback listener it
 /// needs none.
-#[utoipa::path(post, path = "/v1/tokens", tag = "tokens", request_body = CreateToken,
+#[utoipa::path(post, path = "/v1/tokens", tag = "tokens", operation_id = "create_token", security((), ("bearer" = [])), request_body = CreateToken,
     responses((status = 201, body = Token), JsonErrors))]
 pub(super) async fn create(
     Extract(state): Extract<State>,
@@ -67,14 +67,26 @@ pub(super) async fn create(
     if let Some(own) = caller.as_ref().and_then(|caller| caller.room.as_ref())
         && grant.room != own.as_str()
     {
-        return Err(Refusal::new(Code::PermissionDenied, format!("your token is for room {:?}", own.as_str())).into());
+        return Err(Refusal::new(
+            Code::PermissionDenied,
+            format!("your token is for room {:?}", own.as_str()),
+        )
+        .into());
     }
     let now = Timestamp::now();
     let expires = auth::expiry(now, ttl);
-    let token = state.shared.keys.mint(caller.as_ref().map(|caller| caller.key_id.as_str()), &grant, expires);
-    let token = token.ok_or_else(|| Refusal::new(Code::PermissionDenied, "the server has no key to sign tokens with"))?;
+    let token = state
+        .shared
+        .keys
+        .mint(caller.as_ref().map(|caller| caller.key_id.as_str()), &grant, expires);
+    let token =
+        token.ok_or_else(|| Refusal::new(Code::PermissionDenied, "the server has no key to sign tokens with"))?;
     let left = Duration::try_from(expires.duration_since(now)).unwrap_or_default();
-    let answer = Token { token, expires_at: rfc3339(expires), expires_at_in_ms: millis(left) };
+    let answer = Token {
+        token,
+        expires_at: rfc3339(expires),
+        expires_at_in_ms: millis(left),
+    };
     Ok((StatusCode::CREATED, axum::Json(answer)).into_response())
 }
 
@@ -83,14 +95,19 @@ fn service(visitor: Visitor) -> Result<Caller, Refusal> {
     if caller.is_service() {
         Ok(caller)
     } else {
-        Err(Refusal::new(Code::PermissionDenied, "tokens are minted by a service token"))
+        Err(Refusal::new(
+            Code::PermissionDenied,
+            "tokens are minted by a service token",
+        ))
     }
 }
 
 /// Under `--dev` on a loopback listener, for requests that name this machine: a web page from elsewhere that a developer
 /// has open can reach the listener too, by its address or by a name that resolves to it, and must not get a token.
 fn needs_none(options: &Options, uri: &Uri, headers: &HeaderMap) -> bool {
-    let origin = headers.get(header::ORIGIN).map(|origin| origin.to_str().unwrap_or("null"));
+    let origin = headers
+        .get(header::ORIGIN)
+        .map(|origin| origin.to_str().unwrap_or("null"));
     let local_page = origin.is_none_or(|origin| origin.split_once("://").is_some_and(|(_, host)| is_loopback(host)));
     let local_name = match headers.contains_key(header::HOST) || uri.authority().is_some() {
         true => host_of(uri, headers).is_some_and(is_loopback),
@@ -104,11 +121,18 @@ impl CreateToken {
         if self.room != "*" {
             RoomId::parse(&self.room)?;
         }
-        let fields = PersonFields { user: self.user, name: self.name, avatar_url: self.avatar_url };
+        let fields = PersonFields {
+            user: self.user,
+            name: self.name,
+            avatar_url: self.avatar_url,
+        };
         let person = fields.person("")?;
         let ttl_ms = self.ttl_ms.unwrap_or(TTL_DEFAULT_MS);
         if !(TTL_MIN_MS..=TTL_MAX_MS).contains(&ttl_ms) {
-            return Err(Refusal::invalid("ttl_ms", format!("a token lives {TTL_MIN_MS} to {TTL_MAX_MS} ms")));
+            return Err(Refusal::invalid(
+                "ttl_ms",
+                format!("a token lives {TTL_MIN_MS} to {TTL_MAX_MS} ms"),
+            ));
         }
         let grant = Grant {
             room: self.room,
@@ -132,7 +156,11 @@ mod tests {
             for (name, value) in [(header::HOST, host), (header::ORIGIN, origin)] {
                 value.map(|value| headers.insert(name, value.parse().expect("a value")));
             }
-            let options = Options { dev, loopback, ..Options::default() };
+            let options = Options {
+                dev,
+                loopback,
+                ..Options::default()
+            };
             needs_none(&options, &Uri::from_static("/v1/tokens"), &headers)
         };
         assert!(ask(true, true, None, None));
@@ -143,14 +171,21 @@ mod tests {
         assert!(!ask(true, false, Some("127.0.0.1"), None));
         assert!(!ask(true, true, Some("127.0.0.1:8080"), Some("https://evil.example")));
         assert!(!ask(true, true, Some("127.0.0.1:8080"), Some("null")));
-        assert!(!ask(true, true, Some("rebound.example:8080"), Some("http://rebound.example:8080")));
+        assert!(!ask(
+            true,
+            true,
+            Some("rebound.example:8080"),
+            Some("http://rebound.example:8080")
+        ));
     }
 
     #[test]
     fn every_field_is_looked_at() {
         let grant = |json: serde_json::Value| -> Result<Duration, String> {
             let body: CreateToken = serde_json::from_value(json).map_err(|error| error.to_string())?;
-            body.grant().map(|(_, ttl)| ttl).map_err(|refusal| refusal.field.unwrap_or_default())
+            body.grant()
+                .map(|(_, ttl)| ttl)
+                .map_err(|refusal| refusal.field.unwrap_or_default())
         };
         let with = |key: &str, value: serde_json::Value| {
             let mut body = serde_json::json!({"room": "demo", "user": "bob", "role": "member"});

@@ -27,7 +27,7 @@ pub(super) struct WatchProgram {
 }
 
 /// Watch the room's program. Needs a token unless the room's program is public.
-#[utoipa::path(post, path = "/v1/rooms/{room}/whep/program", tag = "whep", params(("room" = String, Path), WatchProgram),
+#[utoipa::path(post, path = "/v1/rooms/{room}/whep/program", tag = "whep", operation_id = "watch_program", security((), ("bearer" = [])), params(("room" = String, Path), WatchProgram),
     request_body(content = String, content_type = "application/sdp", description = "The offer, at most 64 KiB"),
     responses((status = 201, description = "The answer", body = String, content_type = "application/sdp", headers(
         ("Location" = String, description = "The resource, absolute"), ("ETag" = String, description = "Strong"),
@@ -40,7 +40,11 @@ pub(super) async fn program(
     request: Request,
 ) -> Result<Response, Problem> {
     let settings = state.node.snapshot(&room).await?.settings;
-    let caller = if settings.public_program { visitor.0 } else { Some(visitor.known()?) };
+    let caller = if settings.public_program {
+        visitor.0
+    } else {
+        Some(visitor.known()?)
+    };
     let user = match &caller {
         Some(caller) => Some(resource::on_behalf_of(caller, query.user.as_deref())?),
         None => None,
@@ -53,9 +57,10 @@ pub(super) async fn program(
 fn minus(minus: Option<&str>, user: Option<&UserId>, host: &UserId) -> Result<(), Refusal> {
     match minus {
         None => Ok(()),
-        Some("me") if user == Some(host) => {
-            Err(Refusal::invalid("minus", "the program is your own voice and nothing else: there is nothing to leave out"))
-        }
+        Some("me") if user == Some(host) => Err(Refusal::invalid(
+            "minus",
+            "the program is your own voice and nothing else: there is nothing to leave out",
+        )),
         Some("me") => Ok(()),
         Some(_) => Err(Refusal::invalid("minus", "minus is me")),
     }
@@ -69,7 +74,7 @@ pub(super) struct WatchStage {
 }
 
 /// Watch every source in a slot of its own: the i-th offered audio and video pair is slot i.
-#[utoipa::path(post, path = "/v1/rooms/{room}/whep/stage", tag = "whep", params(("room" = String, Path), WatchStage),
+#[utoipa::path(post, path = "/v1/rooms/{room}/whep/stage", tag = "whep", operation_id = "watch_stage", params(("room" = String, Path), WatchStage),
     request_body(content = String, content_type = "application/sdp", description = "The offer, at most 64 KiB"),
     responses((status = 201, description = "The answer", body = String, content_type = "application/sdp", headers(
         ("Location" = String, description = "The resource, absolute"), ("ETag" = String, description = "Strong"),
@@ -82,7 +87,9 @@ pub(super) async fn stage(
     request: Request,
 ) -> Result<Response, Problem> {
     let user = resource::on_behalf_of(&caller, query.user.as_deref())?;
-    let view = View::Stage { leave_out: leave_out(&caller, &query, &user) };
+    let view = View::Stage {
+        leave_out: leave_out(&caller, &query, &user),
+    };
     watch(&state, &room, Some(user), view, &base, request).await
 }
 
@@ -101,7 +108,7 @@ pub(super) struct WatchSeat {
 }
 
 /// Watch one seat.
-#[utoipa::path(post, path = "/v1/rooms/{room}/whep/seats/{seat}", tag = "whep",
+#[utoipa::path(post, path = "/v1/rooms/{room}/whep/seats/{seat}", tag = "whep", operation_id = "watch_seat",
     params(("room" = String, Path), ("seat" = u8, Path), WatchSeat),
     request_body(content = String, content_type = "application/sdp", description = "The offer, at most 64 KiB"),
     responses((status = 201, description = "The answer", body = String, content_type = "application/sdp", headers(
@@ -135,7 +142,7 @@ async fn watch(
 }
 
 /// Trickle candidates, or restart ICE.
-#[utoipa::path(patch, path = "/v1/whep/{id}", tag = "whep",
+#[utoipa::path(patch, path = "/v1/whep/{id}", tag = "whep", operation_id = "patch_viewer", security((), ("bearer" = [])),
     params(("id" = String, Path), ("If-Match" = String, Header, description = "The entity tag, or `*`")),
     request_body(content = String, content_type = "application/trickle-ice-sdpfrag"),
     responses((status = 204, description = "Candidates taken note of"),
@@ -152,7 +159,7 @@ pub(super) async fn patch(
 }
 
 /// Stop watching.
-#[utoipa::path(delete, path = "/v1/whep/{id}", tag = "whep",
+#[utoipa::path(delete, path = "/v1/whep/{id}", tag = "whep", operation_id = "stop_watching", security((), ("bearer" = [])),
     params(("id" = String, Path), ("If-Match" = Option<String>, Header)),
     responses((status = 200, description = "Ended"), ResourceErrors))]
 pub(super) async fn delete(
@@ -207,7 +214,7 @@ impl From<&SlotReport> for Slot {
 }
 
 /// Who is in which slot.
-#[utoipa::path(get, path = "/v1/whep/{id}", tag = "whep", params(("id" = String, Path)),
+#[utoipa::path(get, path = "/v1/whep/{id}", tag = "whep", operation_id = "read_slots", security((), ("bearer" = [])), params(("id" = String, Path)),
     responses((status = 200, body = Vec<Slot>, headers(("ETag" = String))), ReadErrors))]
 pub(super) async fn slots(
     Extract(state): Extract<State>,
@@ -251,16 +258,25 @@ impl Layers {
             let slot = slot.ok_or_else(|| Refusal::invalid(&format!("slots.{number}"), "not the number of a slot"))?;
             if layer.max_height == Some(0) {
                 let field = format!("slots.{number}.max_height");
-                return Err(Refusal::invalid(&field, "a height is at least 1; to see nothing, pause the slot"));
+                return Err(Refusal::invalid(
+                    &field,
+                    "a height is at least 1; to see nothing, pause the slot",
+                ));
             }
-            Ok((slot, LayerPreference { max_height: layer.max_height, paused: layer.paused }))
+            Ok((
+                slot,
+                LayerPreference {
+                    max_height: layer.max_height,
+                    paused: layer.paused,
+                },
+            ))
         };
         self.slots.into_iter().map(preference).collect()
     }
 }
 
 /// Choose simulcast layers, or pause slots.
-#[utoipa::path(patch, path = "/v1/whep/{id}/layers", tag = "whep", params(("id" = String, Path)), request_body = Layers,
+#[utoipa::path(patch, path = "/v1/whep/{id}/layers", tag = "whep", operation_id = "choose_layers", security((), ("bearer" = [])), params(("id" = String, Path)), request_body = Layers,
     responses((status = 204, description = "Layers change at their next keyframe"), JsonErrors))]
 pub(super) async fn layers(
     Extract(state): Extract<State>,
@@ -291,13 +307,25 @@ mod tests {
             let body: Layers = serde_json::from_str(text).map_err(|error| error.to_string())?;
             body.preferences().map_err(|refusal| refusal.field.unwrap_or_default())
         };
-        let wish = LayerPreference { max_height: Some(360), paused: false };
-        assert_eq!(read(r#"{"slots": {"0": {"max_height": 360, "paused": false}}}"#), Ok(vec![(0, wish)]));
-        let paused = LayerPreference { max_height: None, paused: true };
+        let wish = LayerPreference {
+            max_height: Some(360),
+            paused: false,
+        };
+        assert_eq!(
+            read(r#"{"slots": {"0": {"max_height": 360, "paused": false}}}"#),
+            Ok(vec![(0, wish)])
+        );
+        let paused = LayerPreference {
+            max_height: None,
+            paused: true,
+        };
         assert_eq!(read(r#"{"slots": {"2": {"paused": true}}}"#), Ok(vec![(2, paused)]));
         assert_eq!(read(r#"{"slots": {"x": {}}}"#), Err("slots.x".into()));
         assert_eq!(read(r#"{"slots": {"01": {}}}"#), Err("slots.01".into()));
-        assert_eq!(read(r#"{"slots": {"0": {"max_height": 0}}}"#), Err("slots.0.max_height".into()));
+        assert_eq!(
+            read(r#"{"slots": {"0": {"max_height": 0}}}"#),
+            Err("slots.0.max_height".into())
+        );
         assert!(read(r#"{"slots": {"0": {"height": 1}}}"#).is_err());
     }
 

@@ -22,7 +22,7 @@ pub(super) struct Publish {
 }
 
 /// Publish to one's seat. A repeat replaces the transport of the same source.
-#[utoipa::path(post, path = "/v1/rooms/{room}/whip", tag = "whip", params(("room" = String, Path), Publish),
+#[utoipa::path(post, path = "/v1/rooms/{room}/whip", tag = "whip", operation_id = "publish", params(("room" = String, Path), Publish),
     request_body(content = String, content_type = "application/sdp", description = "The offer, at most 64 KiB"),
     responses((status = 201, description = "The answer", body = String, content_type = "application/sdp", headers(
         ("Location" = String, description = "The resource, absolute"), ("ETag" = String, description = "Strong"),
@@ -42,7 +42,7 @@ pub(super) async fn publish(
 }
 
 /// Trickle candidates, or restart ICE.
-#[utoipa::path(patch, path = "/v1/whip/{id}", tag = "whip",
+#[utoipa::path(patch, path = "/v1/whip/{id}", tag = "whip", operation_id = "patch_publisher",
     params(("id" = String, Path), ("If-Match" = String, Header, description = "The entity tag, or `*`")),
     request_body(content = String, content_type = "application/trickle-ice-sdpfrag"),
     responses((status = 204, description = "Candidates taken note of"),
@@ -59,7 +59,7 @@ pub(super) async fn patch(
 }
 
 /// Stop publishing.
-#[utoipa::path(delete, path = "/v1/whip/{id}", tag = "whip",
+#[utoipa::path(delete, path = "/v1/whip/{id}", tag = "whip", operation_id = "stop_publishing",
     params(("id" = String, Path), ("If-Match" = Option<String>, Header)),
     responses((status = 200, description = "Ended"), ResourceErrors))]
 pub(super) async fn delete(
