@@ -15,6 +15,9 @@ mod sdp;
 #[allow(dead_code)]
 #[path = "../benches/load/srtp.rs"]
 mod srtp;
+#[allow(dead_code)]
+#[path = "../benches/load/stream.rs"]
+mod stream;
 
 mod media_tests {
     use crate::media::*;
@@ -211,5 +214,83 @@ mod srtp_tests {
         forged[20] ^= 1;
         assert!(open.open_rtcp(&mut forged).is_none());
         assert_eq!(open.open_rtcp(&mut report).unwrap(), &plain[..60]);
+    }
+}
+
+mod stream_tests {
+    use crate::media::Encoder;
+    use crate::rtp::Header;
+    use crate::stream::{Arrived, Keyframe, Stream};
+
+    fn header(sequence: u64, timestamp: u32, marker: bool) -> Header {
+        Header::new(marker, 109, sequence as u16, timestamp, 7)
+    }
+
+    /// A viewer whose numbers are the publisher's plus 65,500, over a roll-over, without some of the packets.
+    fn stream(lost: impl Fn(u64) -> bool) -> Stream {
+        let mut stream = Stream::new(109);
+        for index in (1..=1000).filter(|index| !lost(*index)) {
+            let Arrived { extended, is_duplicate } = stream.arrived(&header(65_500 + index, 0, false));
+            assert_eq!((extended, is_duplicate), (65_500 + index, false));
+            stream.identify(extended, index);
+        }
+        stream
+    }
+
+    #[test]
+    fn what_is_lost_is_missed() {
+        assert_eq!(stream(|_| false).count(&(100..900)), 800);
+        assert_eq!(stream(|index| index % 10 == 5).count(&(100..900)), 720);
+        assert_eq!(stream(|index| index > 500).count(&(100..900)), 401);
+        assert_eq!(Stream::new(109).count(&(100..900)), 0);
+    }
+
+    #[test]
+    fn a_repetition_counts_once() {
+        let mut stream = stream(|_| false);
+        assert!(stream.arrived(&header(65_500 + 400, 0, false)).is_duplicate);
+        assert_eq!(stream.count(&(100..900)), 800);
+    }
+
+    /// A server that drops packets and numbers on without a gap.
+    #[test]
+    fn hidden_loss_is_found() {
+        let mut stream = Stream::new(109);
+        for sequence in 1..=800u64 {
+            let index = if sequence <= 400 { sequence } else { sequence + 200 };
+            let extended = stream.arrived(&header(sequence, 0, false)).extended;
+            if sequence % 10 == 0 {
+                stream.identify(extended, index);
+            }
+        }
+        assert_eq!(stream.count(&(100..900)), 600);
+    }
+
+    #[test]
+    fn only_a_whole_keyframe_counts() {
+        let mut encoder = Encoder::new(3);
+        let (delta, key) = (encoder.frame(false), encoder.frame(true));
+        let run = |frames: &[(u32, &[crate::media::Payload])], lost: Option<u64>| {
+            let (mut state, mut sequence, mut complete) = (Keyframe::default(), 0, None);
+            for (timestamp, frame) in frames {
+                for payload in *frame {
+                    sequence += 1;
+                    if lost != Some(sequence) {
+                        let header = header(sequence, *timestamp, payload.last);
+                        complete = complete.or(state.advance(&header, sequence, &payload.bytes));
+                    }
+                }
+            }
+            complete
+        };
+        assert_eq!(run(&[(0, &key)], None), Some(false));
+        assert_eq!(
+            run(&[(0, &delta), (1, &key)], None),
+            Some(true),
+            "video before the keyframe"
+        );
+        assert_eq!(run(&[(0, &key)], Some(9)), None, "a packet is missing");
+        assert_eq!(run(&[(0, &key), (1, &delta), (2, &key)], Some(9)), Some(false));
+        assert_eq!(run(&[(0, &delta)], None), None);
     }
 }

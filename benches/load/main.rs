@@ -21,6 +21,7 @@ mod rtp;
 mod sdp;
 mod server;
 mod srtp;
+mod stream;
 mod sys;
 mod viewers;
 
@@ -177,6 +178,7 @@ fn run(arguments: &Arguments) -> io::Result<()> {
         return Err(io::Error::other("server and loader need a core each"));
     }
     sys::pin(0, sys::cores() - 1)?;
+    let _favoured = sys::Favoured::new();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let target = arguments.target();
     let options = viewers::Options {
@@ -237,11 +239,13 @@ async fn measure(load: &Load, target: &Target, options: viewers::Options) -> io:
         join(&server, &identity, &viewers, viewer).await?;
     }
     let mut watching = 0;
-    wait_for(JOIN, "all viewers to have a keyframe", || {
+    let all_watch = wait_for(JOIN, "all viewers to have a keyframe", || {
         watching += viewers.joined.try_iter().count();
         watching >= load.viewers
-    })
-    .await?;
+    });
+    all_watch
+        .await
+        .map_err(|error| io::Error::other(format!("{error}: {watching} of {} have", load.viewers)))?;
     tokio::time::sleep(SETTLE).await;
     let full = server.memory()?;
 
@@ -277,37 +281,53 @@ async fn join(server: &Server, identity: &Identity, viewers: &Viewers, viewer: u
     Ok(session)
 }
 
+/// The counters of a run at one moment.
+struct Moment {
+    at: Instant,
+    server_cpu: Duration,
+    loader_cpu: Duration,
+    /// Everybody's on the server's core.
+    core_busy: Duration,
+    /// Packets that have reached viewers.
+    received: u64,
+    /// The publisher's next indices.
+    audio: u64,
+    video: u64,
+}
+
+impl Moment {
+    fn now(server: &Server, publisher: &Counters, viewers: &Viewers) -> io::Result<Moment> {
+        Ok(Moment {
+            at: Instant::now(),
+            server_cpu: server.cpu()?,
+            loader_cpu: sys::process_cpu(0)?,
+            core_busy: sys::core_busy(SERVER_CORE)?,
+            received: viewers.received.load(Relaxed),
+            audio: publisher.audio.load(Relaxed),
+            video: publisher.video.load(Relaxed),
+        })
+    }
+}
+
 /// Measure with all viewers watching.
 async fn forward(load: &Load, server: &Server, publisher: &Counters, viewers: &Viewers) -> io::Result<Forwarding> {
-    let indices = || (publisher.audio.load(Relaxed), publisher.video.load(Relaxed));
     viewers.begin();
-    let before = (
-        server.cpu()?,
-        sys::process_cpu(0)?,
-        viewers.received.load(Relaxed),
-        Instant::now(),
-        indices(),
-    );
+    let before = Moment::now(server, publisher, viewers)?;
     tokio::time::sleep(load.seconds).await;
-    let after = (
-        server.cpu()?,
-        sys::process_cpu(0)?,
-        viewers.received.load(Relaxed),
-        Instant::now(),
-        indices(),
-    );
+    let after = Moment::now(server, publisher, viewers)?;
     tokio::time::sleep(GRACE).await;
     let window = Window {
-        audio: before.4.0..after.4.0,
-        video: before.4.1..after.4.1,
+        audio: before.audio..after.audio,
+        video: before.video..after.video,
     };
     let collected = viewers
         .collect(window)
         .ok_or_else(|| io::Error::other("the viewers' thread is gone"))?;
 
-    let seconds = (after.3 - before.3).as_secs_f64();
-    let packets = (after.2 - before.2) as f64;
-    let (server_cpu, loader_cpu) = ((after.0 - before.0).as_secs_f64(), (after.1 - before.1).as_secs_f64());
+    let seconds = (after.at - before.at).as_secs_f64();
+    let packets = (after.received - before.received) as f64;
+    let server_cpu = (after.server_cpu - before.server_cpu).as_secs_f64();
+    let loader_cpu = (after.loader_cpu - before.loader_cpu).as_secs_f64();
     Ok(Forwarding {
         mode: load.mode,
         viewers: load.viewers,
@@ -316,6 +336,7 @@ async fn forward(load: &Load, server: &Server, publisher: &Counters, viewers: &V
         us_per_packet: server_cpu * 1e6 / packets.max(1.0),
         server_share: server_cpu / seconds,
         loader_share: loader_cpu / seconds,
+        others_share: ((after.core_busy - before.core_busy).as_secs_f64() - server_cpu).max(0.0) / seconds,
         delivery: collected.delivered as f64 / collected.expected.max(1) as f64,
         worst_viewer: collected.worst_share,
         latency_us: quantiles(&collected.latency_us),

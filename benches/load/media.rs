@@ -64,17 +64,10 @@ impl Stamp {
     }
 }
 
-/// Does a keyframe begin with this payload?
+/// Does one of the [`Encoder`]'s keyframes begin with this payload?
 pub fn starts_keyframe(payload: &[u8]) -> bool {
-    let unit = match payload.first().map(|head| head & 31) {
-        Some(STAP_A) => payload.get(3).map(|head| head & 31),
-        Some(FU_A) => payload
-            .get(1)
-            .filter(|header| **header & 0x80 != 0)
-            .map(|header| header & 31),
-        unit => unit,
-    };
-    matches!(unit, Some(SPS_TYPE | IDR))
+    let unit = |at: usize| payload.get(at).map(|head| head & 31);
+    unit(0) == Some(STAP_A) && unit(3) == Some(SPS_TYPE)
 }
 
 /// The payload of one packet.

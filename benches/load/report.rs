@@ -4,6 +4,9 @@ use crate::publisher::Mode;
 use serde_json::{Value, json};
 use std::time::Duration;
 
+/// Others on the server's core may use so much of it before a run counts as disturbed.
+const QUIET: f64 = 0.05;
+
 /// The forwarding figures of one run.
 #[derive(Clone, Debug)]
 pub struct Forwarding {
@@ -17,6 +20,8 @@ pub struct Forwarding {
     pub server_share: f64,
     /// Share of its core the loader used, its publisher included.
     pub loader_share: f64,
+    /// Share of the server's core that others used, who take time and cache from it.
+    pub others_share: f64,
     /// Delivered of expected packets, retransmissions not counted.
     pub delivery: f64,
     pub worst_viewer: f64,
@@ -79,6 +84,7 @@ impl Forwarding {
             "us_per_packet": rounded(self.us_per_packet),
             "server_share": rounded(self.server_share),
             "loader_share": rounded(self.loader_share),
+            "others_share": rounded(self.others_share),
             "delivery": self.delivery,
             "worst_viewer": self.worst_viewer,
             "latency_us": { "p50": self.latency_us[0], "p95": self.latency_us[1], "p99": self.latency_us[2] },
@@ -167,6 +173,14 @@ pub fn forwarding_table(runs: &[Forwarding]) -> String {
             run.delivery * 100.0,
             run.resident_kib_per_viewer,
             run.anonymous_kib_per_viewer,
+        );
+    }
+    let disturbed = runs.iter().filter(|run| run.others_share > QUIET).count();
+    if disturbed > 0 {
+        table += &format!(
+            "\n{disturbed} of {} runs were disturbed: others used more than {:.0} % of the server's core.\n",
+            runs.len(),
+            QUIET * 100.0,
         );
     }
     table

@@ -136,7 +136,7 @@ pub fn extend(last: u64, sequence: u16) -> u64 {
 /// NTP time (RFC 3550 section 4) of nanoseconds since the Unix epoch.
 pub fn ntp(unix_ns: u64) -> u64 {
     let (seconds, nanos) = (unix_ns / 1_000_000_000 + 2_208_988_800, unix_ns % 1_000_000_000);
-    seconds << 32 | (nanos << 32) / 1_000_000_000
+    (seconds << 32) | ((nanos << 32) / 1_000_000_000)
 }
 
 /// What the loader cares about in the RTCP it receives.

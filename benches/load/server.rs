@@ -171,7 +171,7 @@ impl Server {
             .post(format!("{api}/rooms"))
             .json(&body)
             .bearer_auth(token("*", "load", "service")?);
-        let response = request.send().await.map_err(io::Error::other)?;
+        let response = request.send().await.map_err(call_failed)?;
         let status = response.status();
         if !status.is_success() {
             let text = response.text().await.unwrap_or_default();
@@ -203,14 +203,14 @@ impl Server {
             request = request.bearer_auth(token(&self.room, user, role)?);
         }
         let posted_ns = sys::now_ns();
-        let response = request.send().await.map_err(io::Error::other)?;
+        let response = request.send().await.map_err(call_failed)?;
         let status = response.status();
         let location = response
             .headers()
             .get("location")
             .and_then(|value| value.to_str().ok())
             .map(str::to_owned);
-        let text = response.text().await.map_err(io::Error::other)?;
+        let text = response.text().await.map_err(call_failed)?;
         if !status.is_success() {
             return Err(io::Error::other(format!("POST {url}: {status}: {text}")));
         }
@@ -230,7 +230,7 @@ impl Server {
         if self.doors.api.is_some() {
             request = request.bearer_auth(token(&self.room, &format!("viewer-{viewer}"), "member")?);
         }
-        request.send().await.map_err(io::Error::other)?;
+        request.send().await.map_err(call_failed)?;
         Ok(())
     }
 
@@ -259,6 +259,12 @@ impl Drop for Server {
             let _ = child.wait();
         }
     }
+}
+
+/// With its causes, which reqwest does not print.
+fn call_failed(error: reqwest::Error) -> io::Error {
+    let causes = std::iter::successors(Some(&error as &dyn std::error::Error), |error| error.source());
+    io::Error::other(causes.map(ToString::to_string).collect::<Vec<_>>().join(": "))
 }
 
 /// One media worker, loopback only, quiet, no demo.

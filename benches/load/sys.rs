@@ -32,11 +32,62 @@ pub fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, Into::into)
 }
 
-/// Run before others on this core and wake up on time; without the right to, go on as an ordinary thread.
-pub fn make_punctual() {
+/// How server and loader are scheduled on a machine that does other things too: nine tenths of a contended core.
+const NICE: libc::c_int = -10;
+/// The publisher's thread, which has to be on time beside the viewers' thread.
+const PUNCTUAL_NICE: libc::c_int = -15;
+
+/// Run the calling thread, and what it starts, before others; without the right to, go on as before.
+fn favour(nice: libc::c_int) {
     // SAFETY: plain integers; `who` 0 is the calling thread on Linux.
+    unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, nice) };
+}
+
+/// The calling thread and what it starts run before others as long as this lives.
+pub struct Favoured;
+
+impl Favoured {
+    pub fn new() -> Favoured {
+        favour(NICE);
+        favour_session(NICE);
+        Favoured
+    }
+}
+
+impl Drop for Favoured {
+    fn drop(&mut self) {
+        favour_session(0);
+    }
+}
+
+/// Where sessions are scheduled as groups (`sched_autogroup_enabled`), a thread's niceness counts within its session only.
+fn favour_session(nice: libc::c_int) {
+    let _ = std::fs::write("/proc/self/autogroup", nice.to_string());
+}
+
+/// CPU time anybody has used of one core since boot, interrupts and time stolen by the hypervisor included; to 10 ms.
+pub fn core_busy(core: usize) -> io::Result<Duration> {
+    let stat = std::fs::read_to_string("/proc/stat")?;
+    let line = stat.lines().find_map(|line| line.strip_prefix(&format!("cpu{core} ")));
+    // user nice system idle iowait irq softirq steal
+    let ticks = line
+        .unwrap_or_default()
+        .split_whitespace()
+        .take(8)
+        .map(|word| word.parse().unwrap_or(0));
+    let busy: u64 = ticks
+        .enumerate()
+        .filter(|(column, _)| !matches!(column, 3 | 4))
+        .map(|(_, ticks)| ticks)
+        .sum();
+    Ok(Duration::from_millis(busy * 10))
+}
+
+/// Run before the viewers' thread and wake up on time, as far as allowed.
+pub fn make_punctual() {
+    favour(PUNCTUAL_NICE);
+    // SAFETY: plain integers.
     unsafe {
-        libc::setpriority(libc::PRIO_PROCESS, 0, -15);
         // The kernel's default slack of 50 us is most of the gap between two paced packets' stamps.
         libc::prctl(libc::PR_SET_TIMERSLACK, 1000 as libc::c_ulong);
     }
