@@ -64,7 +64,11 @@ pub struct WorkerMetrics {
     pub viewers: Counter,
     pub joins: Counter,
     pub retransmissions: Counter,
+    /// PLI and FIR sent to publishers.
     pub keyframe_requests: Counter,
+    /// Publishers' packets asked for again, and those that came by RTX.
+    pub uplink_nacked: Counter,
+    pub uplink_repaired: Counter,
     /// Packets handed to other workers.
     pub lane_packets: Counter,
     /// Gauge.
@@ -78,6 +82,12 @@ pub struct WorkerMetrics {
     pub dropped_no_keys: Counter,
     pub dropped_forged: Counter,
     pub dropped_replayed: Counter,
+    /// Of no track or layer that was negotiated.
+    pub dropped_unknown_stream: Counter,
+    /// Muted or locked.
+    pub dropped_forbidden: Counter,
+    /// Repaired twice, or far too late.
+    pub dropped_duplicate: Counter,
     pub dropped_lane_full: Counter,
     pub dropped_send_blocked: Counter,
     pub dropped_send_error: Counter,

@@ -6,7 +6,7 @@ use super::peers::{Media, Peer, Publisher};
 use super::room::Room;
 use super::tcp::TCP_SOCKET;
 use super::{Admission, Command, PeerId, RoomKey};
-use crate::forward::{Permission, Publication, SourceId, View, Viewer};
+use crate::forward::{Permission, Publication, PublicationCounters, SourceId, View, Viewer};
 use crate::rtp::parameters::{ReceiveParameters, SendParameters};
 use crate::transport::{Transport, ice};
 use std::sync::Arc;
@@ -101,13 +101,14 @@ impl Core {
         now: Instant,
     ) {
         self.close(id);
-        let publication = Publication::new(source, media, permission, self.feedback_ssrc, now);
+        let publication = Publication::new(source, media, permission, self.feedback_ssrc, self.clock, now);
         self.room(key).feeds.insert(source, publication.description());
         self.feed_rooms.insert(source, key);
         let publisher = Publisher {
             source,
             publication,
             subscribers: Vec::new(),
+            counted: PublicationCounters::default(),
         };
         let index = self.admit((id, key), admission, Media::Publisher(publisher), now);
         self.owners.insert(source, index);

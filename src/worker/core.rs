@@ -10,6 +10,7 @@ use super::tcp::TCP_SOCKET;
 use super::timers::Timers;
 use super::{Event, Message, RoomKey};
 use crate::forward::{Ingested, LayerIndex, PublicationEvent, Seal, SourceId, ViewerEvent};
+use crate::rtp::NtpClock;
 use crate::telemetry::WorkerMetrics;
 use crate::transport::{self, CloseReason, Dropped, Path, Received, dtls};
 use std::collections::{BTreeMap, HashMap};
@@ -28,6 +29,8 @@ pub(super) struct Core {
     pub tick: Duration,
     /// The SSRC all RTCP of this worker comes from.
     pub feedback_ssrc: u32,
+    /// The node's.
+    pub clock: NtpClock,
     pub inbox: mpsc::Receiver<Message>,
     /// By worker; `None`: this one.
     pub neighbours: Vec<Option<Neighbour>>,
@@ -106,6 +109,22 @@ impl Reports {
         }
     }
 
+    /// What the publication counted since the last call.
+    fn publication(&self, publisher: &mut Publisher) {
+        let now = publisher.publication.counters();
+        let before = std::mem::replace(&mut publisher.counted, now);
+        let metrics = &self.metrics;
+        metrics.uplink_nacked.add(now.nacked - before.nacked);
+        metrics.uplink_repaired.add(now.repaired - before.repaired);
+        metrics
+            .keyframe_requests
+            .add(now.keyframe_requests - before.keyframe_requests);
+        metrics.dropped_malformed.add(now.malformed - before.malformed);
+        metrics.dropped_unknown_stream.add(now.unknown - before.unknown);
+        metrics.dropped_forbidden.add(now.forbidden - before.forbidden);
+        metrics.dropped_duplicate.add(now.duplicates - before.duplicates);
+    }
+
     fn dropped(&self, why: Dropped) {
         let metrics = &self.metrics;
         let counter = match why {
@@ -125,6 +144,7 @@ impl Core {
         index: usize,
         dtls: Arc<dtls::Context>,
         tick: Duration,
+        clock: NtpClock,
         inbox: mpsc::Receiver<Message>,
         neighbours: Vec<Option<Neighbour>>,
         reports: Reports,
@@ -134,6 +154,7 @@ impl Core {
             dtls,
             tick,
             feedback_ssrc: rand::random::<u32>().max(1),
+            clock,
             inbox,
             neighbours,
             peers: Peers::default(),
@@ -353,6 +374,7 @@ impl Core {
                         }
                     }
                 }
+                self.reports.publication(publisher);
                 let Some(path) = peer.transport.path().filter(|_| peer.connected) else {
                     return;
                 };
@@ -520,6 +542,7 @@ impl Spread<'_> {
             source,
             publication,
             subscribers,
+            ..
         } = publisher;
         let Some(Ingested { kind, layer, packet }) = publication.handle_rtp(packet, index, now) else {
             return;

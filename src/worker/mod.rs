@@ -31,8 +31,9 @@ pub use addresses::enumerate;
 
 use self::core::Core;
 use crate::forward::{LayerPreference, Permission, SlotReport, SourceId, SourceInfo, View};
-use crate::rtp::MediaKind;
 use crate::rtp::parameters::{ReceiveParameters, SendParameters};
+use crate::rtp::sequence::ntp_duration;
+use crate::rtp::{MediaKind, NtpClock};
 use crate::telemetry::WorkerMetrics;
 use crate::transport::{self, dtls, ice};
 use lane::{LANE_DEPTH, Neighbour, Note};
@@ -41,7 +42,7 @@ use socket::UdpSocket;
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::sync::{Arc, mpsc as std_mpsc};
-use std::time::Duration;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::{mpsc, oneshot};
 
 /// A peer of this node: publisher or viewer.
@@ -243,6 +244,7 @@ pub fn spawn(config: Config, dtls: Arc<dtls::Context>) -> io::Result<(Vec<Handle
         let why = "at least one worker and one address to bind are needed";
         return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
     }
+    let clock = node_clock();
     let (events, receiver) = mpsc::channel(events::EVENTS_DEPTH);
     let mut seats = Vec::with_capacity(config.workers);
     for index in 0..config.workers {
@@ -252,7 +254,7 @@ pub fn spawn(config: Config, dtls: Arc<dtls::Context>) -> io::Result<(Vec<Handle
     let lanes = connect(&handles);
     for ((index, seat), neighbours) in seats.into_iter().enumerate().zip(lanes) {
         let reports = self::core::Reports::new(events.clone(), seat.handle.metrics.clone());
-        let core = Core::new(index, dtls.clone(), config.tick, seat.inbox, neighbours, reports);
+        let core = Core::new(index, dtls.clone(), config.tick, clock, seat.inbox, neighbours, reports);
         let worker = turn::Worker::new(core, seat.udp, seat.listeners, seat.handle.waker)?;
         std::thread::Builder::new()
             .name(format!("media-{index}"))
@@ -262,6 +264,14 @@ pub fn spawn(config: Config, dtls: Arc<dtls::Context>) -> io::Result<(Vec<Handle
             })?;
     }
     Ok((handles, receiver))
+}
+
+/// All workers share it, so that every sender report of the node is on one time line.
+fn node_clock() -> NtpClock {
+    /// Seconds from 1900 to 1970.
+    const NTP_UNIX: Duration = Duration::from_secs(2_208_988_800);
+    let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    NtpClock::new(Instant::now(), ntp_duration(NTP_UNIX + unix))
 }
 
 /// A node with a dead worker would go on accepting peers that never see media: better an end that a supervisor notices.

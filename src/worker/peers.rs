@@ -2,7 +2,7 @@
 
 use super::lane::Subscriber;
 use super::{PeerId, RoomKey};
-use crate::forward::{Publication, SourceId, Viewer};
+use crate::forward::{Publication, PublicationCounters, SourceId, Viewer};
 use crate::transport::{Path, Transport, ice};
 use std::collections::HashMap;
 use std::time::Instant;
@@ -39,6 +39,8 @@ pub(super) struct Publisher {
     pub publication: Publication,
     /// Other workers that have viewers of the source; at most one entry each.
     pub subscribers: Vec<Subscriber>,
+    /// What of the publication's counters the metrics hold already.
+    pub counted: PublicationCounters,
 }
 
 impl Peer {

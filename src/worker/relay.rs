@@ -165,7 +165,6 @@ impl Core {
             let Some(&(source, layer)) = self.reports.wishes.get(at) else {
                 break;
             };
-            self.reports.metrics.keyframe_requests.add(1);
             if self.owners.contains_key(&source) {
                 self.request_keyframe(source, layer, now);
                 continue;

@@ -10,7 +10,6 @@ use crate::transport::ice::Protocol;
 use crate::transport::testing::{Plain, TestPeer};
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
-use std::time::Instant;
 
 const ROOM: RoomKey = RoomKey(1);
 const SOURCE: SourceId = SourceId(10);
@@ -102,6 +101,8 @@ impl Link {
 struct Client {
     peer: TestPeer,
     link: Link,
+    /// Media that came right behind the handshake.
+    early: Vec<Plain>,
 }
 
 impl Client {
@@ -109,6 +110,7 @@ impl Client {
         Client {
             peer: TestPeer::new(name),
             link: Link::to(worker, protocol),
+            early: vec![],
         }
     }
 
@@ -124,20 +126,26 @@ impl Client {
         self.link.send(&self.peer.check());
         while !self.peer.is_connected() {
             assert!(start.elapsed() < PATIENCE, "no connection");
-            self.turn();
+            self.early = self.turn();
         }
     }
 
     /// Sends what DTLS wants, receives what has come.
     fn turn(&mut self) -> Vec<Plain> {
+        self.handshake();
+        let mut plain = std::mem::take(&mut self.early);
+        for datagram in self.link.receive() {
+            plain.extend(self.peer.receive(datagram));
+            // the server's last flight makes the keys for what follows it
+            self.handshake();
+        }
+        plain
+    }
+
+    fn handshake(&mut self) {
         for datagram in self.peer.step() {
             self.link.send(&datagram);
         }
-        let datagrams = self.link.receive();
-        datagrams
-            .into_iter()
-            .filter_map(|datagram| self.peer.receive(datagram))
-            .collect()
     }
 }
 
@@ -295,13 +303,10 @@ fn look(plain: Vec<Plain>, ssrc: u32, seen: &mut Seen) {
         } else {
             assert_eq!((sender, packet[1] & 0x7f), (ssrc + 10, 120));
             let frame = u32::from_be_bytes(payload[payload.len() - 4..].try_into().unwrap());
-            let key = payload[0] & 0x10 != 0 && payload[payload.len() - 1015..][..2] == [0x10, 0x50];
+            // the start code of a VP8 keyframe (RFC 6386 9.1)
+            let key = payload.windows(3).any(|window| window == [0x9d, 0x01, 0x2a]);
             let sequence = u16::from_be_bytes([packet[2], packet[3]]);
-            seen.video.push((
-                sequence,
-                key || payload.windows(3).any(|w| w == [0x9d, 0x01, 0x2a]),
-                frame,
-            ));
+            seen.video.push((sequence, key, frame));
         }
     }
 }
