@@ -92,7 +92,10 @@ impl Publisher {
     fn handle_rtcp(&mut self, now_ms: u64, compound: &[u8], rng: &mut StdRng) {
         for block in blocks(compound) {
             match block {
-                Block::Nack { media_ssrc: MEDIA, lost } => lost.for_each(|lost| self.repair(now_ms, lost, rng)),
+                Block::Nack {
+                    media_ssrc: MEDIA,
+                    lost,
+                } => lost.for_each(|lost| self.repair(now_ms, lost, rng)),
                 Block::Pli { media_ssrc: MEDIA } => self.keyframe_due = true,
                 _ => {}
             }
@@ -100,7 +103,9 @@ impl Publisher {
     }
 
     fn repair(&mut self, now_ms: u64, lost: u16, rng: &mut StdRng) {
-        let Some((payload, timestamp, marker)) = self.sent.get(&lost) else { return };
+        let Some((payload, timestamp, marker)) = self.sent.get(&lost) else {
+            return;
+        };
         let index = self.repairs;
         self.repairs += 1;
         let mut bytes = header(REPAIR, REPAIR_TYPE, index, *timestamp, *marker);
@@ -212,11 +217,16 @@ impl Server {
 
     fn turn(&mut self, now_ms: u64, publisher: &mut Publisher, rng: &mut StdRng) {
         let now = self.at(now_ms);
-        let (due, later) = std::mem::take(&mut publisher.flying).into_iter().partition(|flying| flying.0 <= now_ms);
+        let (due, later): (VecDeque<_>, VecDeque<_>) = std::mem::take(&mut publisher.flying)
+            .into_iter()
+            .partition(|flying| flying.0 <= now_ms);
         publisher.flying = later;
-        for (_, mut bytes, index) in VecDeque::<_>::from(due) {
+        for (_, mut bytes, index) in due {
             if let Some(Ingested { kind, layer, packet }) = self.publication.handle_rtp(&mut bytes, index, now) {
-                self.feeds.get_mut(SourceId(1)).expect("inserted").store(kind, layer, packet);
+                self.feeds
+                    .get_mut(SourceId(1))
+                    .expect("inserted")
+                    .store(kind, layer, packet);
             }
         }
         self.publication.handle_timeout(now);
@@ -248,7 +258,6 @@ impl Server {
     }
 }
 
-
 #[test]
 fn what_an_uplink_lost_is_repaired_before_and_for_the_viewer() {
     for seed in 0..5 {
@@ -269,16 +278,32 @@ fn what_an_uplink_lost_is_repaired_before_and_for_the_viewer() {
         // nobody watched yet: the ring's keyframe is too old, so another one is asked for
         server.viewer.set_open(true, server.at(2500));
         run(&mut publisher, &mut server, 7000);
-        assert_eq!((publisher.keyframes, server.requests), (2, 1), "one request for one join");
+        assert_eq!(
+            (publisher.keyframes, server.requests),
+            (2, 1),
+            "one request for one join"
+        );
 
         // the viewer has every packet since that keyframe, in order, numbered without a gap, and none of the padding
-        let received: Vec<(u64, &Vec<u8>)> = server.received.iter().map(|(index, payload)| (*index, payload)).collect();
+        let received: Vec<(u64, &Vec<u8>)> = server
+            .received
+            .iter()
+            .map(|(index, payload)| (*index, payload))
+            .collect();
         assert!(publisher.repairs > 10 && publisher.padded > 10, "the uplink was lossy");
         assert_eq!(received[0].1[0], 0x67);
         assert!(received.windows(2).all(|pair| pair[1].0 == pair[0].0 + 1));
-        let begin = publisher.payloads.iter().rposition(|payload| payload[0] == 0x67).expect("sent");
+        let begin = publisher
+            .payloads
+            .iter()
+            .rposition(|payload| payload[0] == 0x67)
+            .expect("sent");
         let expected: Vec<&Vec<u8>> = publisher.payloads[begin..].iter().collect();
-        let media: Vec<&Vec<u8>> = received.iter().map(|(_, payload)| *payload).filter(|p| !p.is_empty()).collect();
+        let media: Vec<&Vec<u8>> = received
+            .iter()
+            .map(|(_, payload)| *payload)
+            .filter(|p| !p.is_empty())
+            .collect();
         assert_eq!(media.len(), expected.len());
         assert!(media == expected);
     }
