@@ -7,15 +7,29 @@
 //!                    └──────── keyframe requests ◀──────────┘
 //! ```
 //! [`Publication`] owns what is per publisher: demultiplexing, loss, feedback, keyframe broker. [`Feed`] is what one worker
-//! keeps of a source: rings that serve starts and retransmissions. [`Viewer`] owns what is per viewer.
+//! keeps of a source: rings that serve starts and retransmissions. [`Viewer`] owns what is per viewer: a seat plan (`slots`),
+//! and per m-line an outgoing stream (`outgoing`) whose numbering (`switcher`) goes on over layers and sources.
 
+mod batch;
+mod clock;
 mod feed;
+mod feeds;
+mod header;
+mod outgoing;
 mod publication;
+mod retransmit;
+#[cfg(test)]
+mod simulation;
+mod slots;
+mod switcher;
 mod viewer;
 
+pub use batch::{Batch, Seal};
 pub use feed::{Feed, FeedDescription, FeedUpdate};
+pub use feeds::Feeds;
 pub use publication::{Ingested, Publication, PublicationEvent};
-pub use viewer::{Batch, LayerPreference, Seal, SlotReport, SlotState, View, Viewer, ViewerEvent};
+pub use slots::{SlotReport, SlotState, View};
+pub use viewer::{LayerPreference, Viewer, ViewerEvent};
 
 use crate::rtp::Codec;
 use std::sync::Arc;

@@ -1,66 +1,23 @@
 //! The viewer's side: slots, and the sealed packets for them.
 
-use super::{Feed, LayerIndex, SeatIndex, SourceId, SourceInfo, SourceKind};
-use crate::rtp::parameters::SendParameters;
-use std::collections::HashMap;
-use std::sync::Arc;
-use std::time::Instant;
-
-/// Encrypts what a viewer is sent. Implemented by `transport::srtp::Sender`, and by nothing-doers in tests.
-pub trait Seal {
-    /// Encrypt `buffer[start..]` whose header is `header_len` long and append the tag. `index` is ROC ‖ SEQ.
-    fn seal_rtp(&mut self, buffer: &mut Vec<u8>, start: usize, header_len: usize, ssrc: u32, index: u64);
-    /// Encrypt the compound packet `buffer[start..]`.
-    fn seal_rtcp(&mut self, buffer: &mut Vec<u8>, start: usize);
-}
-
-/// Sealed datagrams of one or more viewers, back to back.
-#[derive(Debug, Default)]
-pub struct Batch {
-    pub bytes: Vec<u8>,
-    /// End of each datagram in `bytes`, and the arrival time of the packet it forwards (`None`: RTCP, retransmission).
-    pub datagrams: Vec<(usize, Option<Instant>)>,
-}
-
-/// What a viewer asked to see.
-#[derive(Clone, Debug, PartialEq)]
-pub enum View {
-    /// The room's program; for now the host's camera, untouched. One slot.
-    Program,
-    Seat {
-        seat: SeatIndex,
-        kind: SourceKind,
-    },
-    /// Every source in a slot of its own; `leave_out`: the viewer's own user.
-    Stage {
-        leave_out: Option<Arc<str>>,
-    },
-}
+use super::batch::{Batch, Seal};
+use super::feeds::{Feeds, Place};
+use super::outgoing::{Outgoing, Shown, Sink};
+use super::slots::{SlotReport, SlotState, Slots, View};
+use super::{LayerIndex, SourceId, SourceInfo};
+use crate::rtp::MediaKind;
+use crate::rtp::parameters::{SendParameters, SendSlot};
+use crate::rtp::rtcp::{Block, ReportBlocks, blocks};
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
 
 /// What a viewer wants of a slot (`PATCH …/layers`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LayerPreference {
     /// In pixels; `None`: no limit.
     pub max_height: Option<u16>,
+    /// Video stops; audio goes on.
     pub paused: bool,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SlotState {
-    Live,
-    Muted,
-    NoMedia,
-    CodecUnsupported,
-}
-
-/// One row of `stage.slots`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SlotReport {
-    pub slot: usize,
-    pub seat: SeatIndex,
-    pub source: SourceKind,
-    pub codec: Option<crate::rtp::Codec>,
-    pub state: SlotState,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -76,64 +33,427 @@ pub enum ViewerEvent {
     FirstKeyframe,
 }
 
+/// NACKed sequence numbers looked at per compound packet; a receiver who misses more needs a keyframe, not packets.
+const MAX_NACKED: usize = 256;
+/// Keyframe wishes waiting to be polled; one per m-line of the largest stage. What is beyond is wished again.
+const MAX_EVENTS: usize = 64;
+
 /// One viewer's media.
-pub struct Viewer {}
+#[derive(Debug)]
+pub struct Viewer {
+    plan: Slots,
+    lanes: Vec<Lane>,
+    line: Line,
+    cname: String,
+    open: bool,
+    events: VecDeque<ViewerEvent>,
+    /// As last told.
+    reports: Vec<SlotReport>,
+    /// The report may have changed.
+    report_due: Option<Instant>,
+    first_media: bool,
+    first_keyframe: bool,
+}
+
+/// What all streams of the viewer share.
+#[derive(Debug)]
+struct Line {
+    /// The next transport-wide sequence number.
+    transport_sequence: u16,
+    /// Zero of the send times told.
+    epoch: Instant,
+    /// Smoothed; zero before a receiver report.
+    round_trip: Duration,
+    /// What the line carries, in bit/s; nobody estimates it yet.
+    estimate_bps: Option<u64>,
+}
+
+/// The streams of one slot.
+#[derive(Debug)]
+struct Lane {
+    source: Option<SourceId>,
+    place: Place,
+    audio: Option<Outgoing>,
+    video: Option<Outgoing>,
+    /// [`FeedTrack::revision`](super::feed::FeedTrack) of audio and video, as reported.
+    seen: (u32, u32),
+}
 
 impl Viewer {
-    pub fn new(_parameters: SendParameters, _view: View, _feedback_ssrc: u32, _now: Instant) -> Self {
-        todo!()
+    /// `feedback_ssrc` would send RTCP that belongs to no stream of the viewer; there is none yet.
+    pub fn new(parameters: SendParameters, view: View, _feedback_ssrc: u32, now: Instant) -> Self {
+        Viewer {
+            plan: Slots::new(view, parameters.slots.len(), now),
+            lanes: parameters.slots.iter().map(|slot| Lane::new(slot, now)).collect(),
+            line: Line {
+                transport_sequence: 0,
+                epoch: now,
+                round_trip: Duration::ZERO,
+                estimate_bps: None,
+            },
+            cname: parameters.cname,
+            open: false,
+            events: VecDeque::new(),
+            reports: Vec::new(),
+            report_due: None,
+            first_media: false,
+            first_keyframe: false,
+        }
     }
+
     /// The room's sources are now these: decide who is in which slot. Twice equals once.
-    pub fn reconcile(&mut self, _sources: &[SourceInfo], _feeds: &HashMap<SourceId, Feed>, _now: Instant) {
-        todo!()
+    pub fn reconcile(&mut self, sources: &[SourceInfo], feeds: &Feeds, now: Instant) {
+        self.plan.reconcile(sources, |source| loudness(feeds, source), now);
+        self.show_plan(feeds, now);
     }
-    /// The sources this viewer's slots show.
+
+    /// The sources this viewer needs feeds of: those its slots show, and those whose loudness may bring them into one.
     pub fn wanted(&self) -> impl Iterator<Item = SourceId> + '_ {
-        std::iter::empty()
+        self.plan.sources().map(|source| source.id)
     }
+
+    /// As last reported.
+    pub fn slots(&self) -> &[SlotReport] {
+        &self.reports
+    }
+
     /// Media may flow (the transport is connected), or the viewer's queue overflowed (`false`, then `true` once it
     /// drained): video then goes on at a keyframe only.
-    pub fn set_open(&mut self, _open: bool, _now: Instant) {
-        todo!()
+    pub fn set_open(&mut self, open: bool, now: Instant) {
+        if self.open != open {
+            self.open = open;
+            self.lanes
+                .iter_mut()
+                .flat_map(Lane::streams)
+                .for_each(|stream| stream.stop(now));
+        }
     }
+
+    /// Whether [`forward`](Self::forward) would have something to do.
+    pub fn has_fresh(&mut self, feeds: &Feeds) -> bool {
+        self.open
+            && self.lanes.iter_mut().any(|lane| {
+                let feed = lane.source.and_then(|source| feeds.find(source, &mut lane.place));
+                feed.is_some_and(|feed| feed.has_fresh())
+            })
+    }
+
     /// Append what is fresh in `feeds`, sealed.
-    pub fn forward<S: Seal>(
-        &mut self,
-        _feeds: &HashMap<SourceId, Feed>,
-        _seal: &mut S,
-        _batch: &mut Batch,
-        _now: Instant,
-    ) {
-        todo!()
+    pub fn forward<S: Seal>(&mut self, feeds: &Feeds, seal: &mut S, batch: &mut Batch, now: Instant) {
+        if !self.open {
+            return;
+        }
+        let mut sink = self.line.sink(seal, batch, now);
+        for lane in &mut self.lanes {
+            let Some(source) = lane.source else { continue };
+            let Some(feed) = feeds.find(source, &mut lane.place).filter(|feed| feed.has_fresh()) else {
+                continue;
+            };
+            for stream in lane.audio.iter_mut().chain(&mut lane.video) {
+                stream.forward(feed, &mut sink);
+                if let Some(layer) = stream.take_wish(feed, now) {
+                    wish(&mut self.events, source, layer);
+                }
+            }
+            if lane.seen != feed.revisions() {
+                self.report_due.get_or_insert(now);
+            }
+        }
+        self.note_firsts();
     }
+
     /// Takes one decrypted compound RTCP packet: NACKs are answered by RTX into `batch`, PLI and FIR become events.
     pub fn handle_rtcp<S: Seal>(
         &mut self,
-        _compound: &[u8],
-        _feeds: &HashMap<SourceId, Feed>,
-        _seal: &mut S,
-        _batch: &mut Batch,
-        _now: Instant,
+        compound: &[u8],
+        feeds: &Feeds,
+        seal: &mut S,
+        batch: &mut Batch,
+        now: Instant,
     ) {
-        todo!()
+        if !self.open {
+            return;
+        }
+        let mut budget = MAX_NACKED;
+        for block in blocks(compound) {
+            match block {
+                Block::SenderReport { reports, .. } | Block::ReceiverReport { reports, .. } => {
+                    self.measure(reports, now)
+                }
+                Block::Nack { media_ssrc, lost } => {
+                    let lost = lost.take(budget);
+                    budget -= self.answer(media_ssrc, lost, feeds, &mut Output { seal, batch }, now);
+                }
+                Block::Pli { media_ssrc } => self.complain(media_ssrc, now),
+                Block::Fir(entries) => entries.for_each(|(ssrc, _)| self.complain(ssrc, now)),
+                // where a bandwidth estimate of this line will get its arrival times from, and set `estimate_bps`
+                Block::TransportCc(_) | Block::Remb { .. } => {}
+                Block::Bye(_) | Block::Other { .. } => {}
+            }
+        }
     }
-    pub fn prefer(&mut self, _slot: usize, _preference: LayerPreference, _now: Instant) -> bool {
-        todo!()
+
+    /// `false`: there is no such slot.
+    pub fn prefer(&mut self, slot: usize, preference: LayerPreference, now: Instant) -> bool {
+        let Some(lane) = self.lanes.get_mut(slot) else {
+            return false;
+        };
+        if let Some(video) = &mut lane.video {
+            video.prefer(preference, now);
+        }
+        true
     }
-    /// Sender reports, slot changes, layer choice, repeated keyframe wishes.
-    pub fn handle_timeout<S: Seal>(
-        &mut self,
-        _feeds: &HashMap<SourceId, Feed>,
-        _seal: &mut S,
-        _batch: &mut Batch,
-        _now: Instant,
-    ) {
-        todo!()
+
+    /// Sender reports, slot changes, layer choice, starts and repeated keyframe wishes.
+    pub fn handle_timeout<S: Seal>(&mut self, feeds: &Feeds, seal: &mut S, batch: &mut Batch, now: Instant) {
+        if self.plan.handle_timeout(|source| loudness(feeds, source), now) {
+            self.show_plan(feeds, now);
+        } else if self.report_due.is_some_and(|due| due <= now) {
+            self.report(feeds);
+        }
+        if !self.open {
+            return;
+        }
+        let mut sink = self.line.sink(seal, batch, now);
+        for lane in &mut self.lanes {
+            let Some(source) = lane.source else { continue };
+            let feed = feeds.find(source, &mut lane.place);
+            for stream in lane.audio.iter_mut().chain(&mut lane.video) {
+                stream.handle_timeout(feed, &self.cname, &mut sink);
+                if let Some(layer) = feed.and_then(|feed| stream.take_wish(feed, now)) {
+                    wish(&mut self.events, source, layer);
+                }
+            }
+        }
+        self.note_firsts();
     }
+
     pub fn poll_timeout(&self) -> Option<Instant> {
-        todo!()
+        let streams = self.lanes.iter().filter(|lane| self.open && lane.source.is_some());
+        let due = streams
+            .flat_map(|lane| lane.audio.iter().chain(&lane.video))
+            .filter_map(Outgoing::poll_timeout);
+        due.chain(self.plan.poll_timeout()).chain(self.report_due).min()
     }
+
     pub fn poll_event(&mut self) -> Option<ViewerEvent> {
-        todo!()
+        self.events.pop_front()
+    }
+
+    /// Puts the plan's occupants on the streams.
+    fn show_plan(&mut self, feeds: &Feeds, now: Instant) {
+        for (lane, slot) in self.lanes.iter_mut().zip(0..) {
+            let occupant = self.plan.occupant(slot);
+            lane.source = occupant.map(|source| source.id);
+            let shown = |codec: Option<_>, permitted| {
+                let source = occupant?.id;
+                Some(Shown {
+                    source,
+                    codec: codec?,
+                    permitted,
+                })
+            };
+            if let Some(audio) = &mut lane.audio {
+                audio.show(
+                    shown(
+                        occupant.and_then(|o| o.audio),
+                        occupant.is_some_and(|o| o.permission.audio),
+                    ),
+                    now,
+                );
+            }
+            if let Some(video) = &mut lane.video {
+                video.show(
+                    shown(
+                        occupant.and_then(|o| o.video),
+                        occupant.is_some_and(|o| o.permission.video),
+                    ),
+                    now,
+                );
+            }
+        }
+        self.report(feeds);
+    }
+
+    /// Tells the slots, if they changed.
+    fn report(&mut self, feeds: &Feeds) {
+        self.report_due = None;
+        let mut reports = Vec::with_capacity(self.reports.len());
+        for (lane, slot) in self.lanes.iter_mut().zip(0..) {
+            let Some(occupant) = self.plan.occupant(slot) else {
+                continue;
+            };
+            lane.seen = feeds.get(occupant.id).map_or((0, 0), |feed| feed.revisions());
+            reports.push(SlotReport {
+                slot,
+                seat: occupant.seat,
+                source: occupant.kind,
+                codec: occupant.video.or(occupant.audio),
+                state: lane.state(occupant, feeds),
+            });
+        }
+        if reports != self.reports {
+            self.reports.clone_from(&reports);
+            self.events.push_back(ViewerEvent::Slots(reports));
+        }
+    }
+
+    fn note_firsts(&mut self) {
+        if self.first_media && self.first_keyframe {
+            return;
+        }
+        if !self.first_media
+            && self
+                .lanes
+                .iter_mut()
+                .flat_map(Lane::streams)
+                .any(|stream| stream.has_sent())
+        {
+            self.first_media = true;
+            self.events.push_back(ViewerEvent::FirstMedia);
+        }
+        let mut videos = self.lanes.iter().filter_map(|lane| lane.video.as_ref());
+        if !self.first_keyframe && videos.any(Outgoing::first_keyframe_complete) {
+            self.first_keyframe = true;
+            self.events.push_back(ViewerEvent::FirstKeyframe);
+        }
+    }
+
+    /// Takes the round-trip time from the blocks about the viewer's streams.
+    fn measure(&mut self, reports: ReportBlocks, now: Instant) {
+        for report in reports {
+            let mut streams = self.lanes.iter().flat_map(|lane| lane.audio.iter().chain(&lane.video));
+            let stream = streams.find(|stream| stream.ssrc() == report.ssrc);
+            let sample = stream.and_then(|stream| stream.round_trip(report.last_sender_report, report.delay, now));
+            if let Some(sample) = sample {
+                let before = self.line.round_trip;
+                self.line.round_trip = if before.is_zero() {
+                    sample
+                } else {
+                    (before * 7 + sample) / 8
+                };
+            }
+        }
+    }
+
+    /// Retransmits what it can of `lost`; how many it looked at.
+    fn answer<S: Seal>(
+        &mut self,
+        media_ssrc: u32,
+        lost: impl Iterator<Item = u16>,
+        feeds: &Feeds,
+        output: &mut Output<S>,
+        now: Instant,
+    ) -> usize {
+        let (mut looked_at, mut keyframe) = (0, false);
+        let round_trip = self.line.round_trip;
+        let mut sink = self.line.sink(output.seal, output.batch, now);
+        for lane in &mut self.lanes {
+            let Some(stream) = lane
+                .audio
+                .iter_mut()
+                .chain(&mut lane.video)
+                .find(|s| s.ssrc() == media_ssrc)
+            else {
+                continue;
+            };
+            for sequence in lost {
+                looked_at += 1;
+                keyframe |= stream.retransmit(sequence, feeds, &mut lane.place, round_trip, &mut sink);
+            }
+            break;
+        }
+        if keyframe {
+            self.complain(media_ssrc, now);
+        }
+        looked_at
+    }
+
+    fn complain(&mut self, media_ssrc: u32, now: Instant) {
+        for lane in &mut self.lanes {
+            let video = lane.video.as_mut().filter(|video| video.ssrc() == media_ssrc);
+            if let (Some(source), Some(video)) = (lane.source, video)
+                && let Some(layer) = video.complain(now)
+            {
+                wish(&mut self.events, source, layer);
+            }
+        }
+    }
+}
+
+/// Where packets go.
+struct Output<'a, S> {
+    seal: &'a mut S,
+    batch: &'a mut Batch,
+}
+
+impl Line {
+    fn sink<'a, S>(&'a mut self, seal: &'a mut S, batch: &'a mut Batch, now: Instant) -> Sink<'a, S> {
+        let since_epoch_us = now.saturating_duration_since(self.epoch).as_micros();
+        Sink {
+            seal,
+            batch,
+            transport_sequence: &mut self.transport_sequence,
+            // 24 bits that wrap every 64 s: nothing above them counts
+            abs_send_time: ((since_epoch_us << 18) / 1_000_000) as u32 & 0x00ff_ffff,
+            estimate_bps: self.estimate_bps,
+            now,
+        }
+    }
+}
+
+impl Lane {
+    fn new(slot: &SendSlot, now: Instant) -> Self {
+        Lane {
+            source: None,
+            place: Place::default(),
+            audio: slot.audio.as_ref().map(|track| Outgoing::new(track, now)),
+            video: slot.video.as_ref().map(|track| Outgoing::new(track, now)),
+            seen: (0, 0),
+        }
+    }
+
+    fn streams(&mut self) -> impl Iterator<Item = &mut Outgoing> {
+        self.audio.iter_mut().chain(&mut self.video)
+    }
+
+    /// What there is to see, or to hear of a source (or in a slot) without picture.
+    fn state(&self, occupant: &SourceInfo, feeds: &Feeds) -> SlotState {
+        let picture = occupant
+            .video
+            .zip(self.video.as_ref())
+            .map(|(codec, stream)| (codec, stream, MediaKind::Video, occupant.permission.video));
+        let sound = occupant
+            .audio
+            .zip(self.audio.as_ref())
+            .map(|(codec, stream)| (codec, stream, MediaKind::Audio, occupant.permission.audio));
+        let Some((codec, stream, kind, permitted)) = picture.or(sound) else {
+            return SlotState::NoMedia;
+        };
+        let flowing = || {
+            feeds
+                .get(occupant.id)
+                .and_then(|feed| feed.track(kind))
+                .is_some_and(|track| track.flowing())
+        };
+        if !stream.takes(codec) {
+            SlotState::CodecUnsupported
+        } else if !permitted {
+            SlotState::Muted
+        } else if flowing() {
+            SlotState::Live
+        } else {
+            SlotState::NoMedia
+        }
+    }
+}
+
+fn loudness(feeds: &Feeds, source: SourceId) -> u8 {
+    feeds.get(source).map_or(0, |feed| feed.loudness())
+}
+
+fn wish(events: &mut VecDeque<ViewerEvent>, source: SourceId, layer: LayerIndex) {
+    if events.len() < MAX_EVENTS {
+        events.push_back(ViewerEvent::KeyframeWanted { source, layer });
     }
 }

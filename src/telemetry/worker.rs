@@ -58,15 +58,24 @@ pub struct WorkerMetrics {
     pub packets_out: Counter,
     pub bytes_out: Counter,
     pub send_calls: Counter,
+    /// Rounds of the worker's loop.
+    pub turns: Counter,
     pub publishers: Counter,
     pub viewers: Counter,
     pub joins: Counter,
     pub retransmissions: Counter,
     pub keyframe_requests: Counter,
+    /// Packets handed to other workers.
+    pub lane_packets: Counter,
+    /// Gauge.
+    pub tcp_connections: Counter,
+    /// ICE-TCP connections turned away: too many, or no connectivity check in time.
+    pub tcp_refused: Counter,
     /// Drops by reason.
     pub dropped_malformed: Counter,
     pub dropped_unauthorised: Counter,
     pub dropped_unknown_path: Counter,
+    pub dropped_no_keys: Counter,
     pub dropped_forged: Counter,
     pub dropped_replayed: Counter,
     pub dropped_lane_full: Counter,
@@ -76,4 +85,8 @@ pub struct WorkerMetrics {
     pub forward_latency: Histogram,
     /// POST → transport connected.
     pub join_latency: Histogram,
+    /// POST → first packet of any kind sent to the viewer.
+    pub first_media_latency: Histogram,
+    /// POST → first complete keyframe sent to the viewer.
+    pub first_keyframe_latency: Histogram,
 }

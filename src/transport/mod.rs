@@ -7,6 +7,8 @@ pub mod ice;
 pub mod sdp;
 pub mod srtp;
 mod stun;
+#[cfg(test)]
+pub(crate) mod testing;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;

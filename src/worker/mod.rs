@@ -1,13 +1,46 @@
 //! The media worker: one thread, one UDP port and an ICE-TCP listener on the same number, the peers on them, and the loop
 //! around the pure parts. Commands come in, events go out; workers hand each other packets over one bounded lane a pair.
+//!
+//! ```text
+//! turn     wait → clock → commands, lanes → sockets → timers → replies out → rooms that are due, viewer by viewer → out
+//!  ├ poll      epoll with nanosecond deadlines, wake-ups       ├ core      peers, rooms, timers, outbox: no sockets
+//!  ├ socket    recvmmsg, sendmmsg of GSO trains                │  ├ peers     the table and the demultiplexing
+//!  └ tcp       ICE-TCP: framing, bounded write buffers         │  ├ room      feeds, viewers, pacing
+//!                                                              │  ├ commands  what the control plane tells
+//!                                                              │  └ relay     other workers: subscriptions, lanes
+//! ```
+//! Time base: one `Instant` a turn, read when the wait is over.
 
+mod addresses;
+mod commands;
+mod core;
+mod events;
+mod lane;
+mod outbox;
+mod pacing;
+mod peers;
+mod poll;
+mod relay;
+mod room;
+mod socket;
+mod tcp;
+mod timers;
+mod turn;
+
+pub use addresses::enumerate;
+
+use self::core::Core;
 use crate::forward::{LayerPreference, Permission, SlotReport, SourceId, SourceInfo, View};
 use crate::rtp::MediaKind;
 use crate::rtp::parameters::{ReceiveParameters, SendParameters};
 use crate::telemetry::WorkerMetrics;
 use crate::transport::{self, dtls, ice};
-use std::net::IpAddr;
-use std::sync::Arc;
+use lane::{LANE_DEPTH, Neighbour, Note};
+use poll::Waker;
+use socket::UdpSocket;
+use std::io;
+use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::sync::{Arc, mpsc as std_mpsc};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
@@ -122,43 +155,211 @@ pub struct Config {
     pub gso: bool,
 }
 
+/// What comes into a worker besides packets. Unbounded: commands are few, each answers to somebody, and none may be lost.
+enum Message {
+    Command(Box<Command>),
+    /// From another worker, written behind its `after`-th packet on the lane.
+    Note {
+        from: usize,
+        after: u64,
+        note: Note,
+    },
+}
+
 /// The control plane's end of one worker.
 #[derive(Clone)]
 pub struct Handle {
-    commands: std::sync::mpsc::Sender<Command>,
+    inbox: std_mpsc::Sender<Message>,
+    waker: Arc<Waker>,
     candidates: Arc<[ice::Candidate]>,
     metrics: Arc<WorkerMetrics>,
 }
 
 impl Handle {
-    /// A worker's end without a worker: the test takes the commands.
+    /// A worker's handle without a worker: the test takes the commands.
     #[cfg(test)]
-    pub fn fake() -> (Self, std::sync::mpsc::Receiver<Command>) {
-        let (commands, taken) = std::sync::mpsc::channel();
+    pub fn fake() -> (Self, std_mpsc::Receiver<Command>) {
+        let (inbox, messages) = std_mpsc::channel();
+        let (commands, taken) = std_mpsc::channel();
+        std::thread::spawn(move || {
+            for message in messages {
+                if let Message::Command(command) = message {
+                    let _test_is_over = commands.send(*command);
+                }
+            }
+        });
         let candidate = ice::Candidate {
             protocol: ice::Protocol::Udp,
-            address: std::net::SocketAddr::from(([127, 0, 0, 1], 50_000)),
+            address: SocketAddr::from(([127, 0, 0, 1], 50_000)),
         };
         let handle = Handle {
-            commands,
+            inbox,
+            waker: Arc::new(Waker::new().expect("an eventfd")),
             candidates: Arc::new([candidate]),
             metrics: Arc::default(),
         };
         (handle, taken)
     }
+
     /// Never blocks. Lost only when the worker's thread is gone, which ends the node.
     pub fn send(&self, command: Command) {
-        let _ = self.commands.send(command);
+        let _worker_has_ended = self.inbox.send(Message::Command(Box::new(command)));
+        self.waker.wake();
     }
+
+    /// Where peers of this worker reach it: the node's own addresses before the advertised ones, UDP before TCP.
     pub fn candidates(&self) -> &[ice::Candidate] {
         &self.candidates
     }
+
     pub fn metrics(&self) -> &Arc<WorkerMetrics> {
         &self.metrics
     }
 }
 
-/// Bind all sockets and start all workers.
-pub fn spawn(_config: Config, _dtls: Arc<dtls::Context>) -> std::io::Result<(Vec<Handle>, mpsc::Receiver<Event>)> {
-    todo!()
+/// Bind all sockets and start all workers. The channel of events ends when all workers have stopped.
+pub fn spawn(config: Config, dtls: Arc<dtls::Context>) -> io::Result<(Vec<Handle>, mpsc::Receiver<Event>)> {
+    let addresses = addresses::distinct(&config.addresses);
+    if addresses.is_empty() || config.workers == 0 {
+        let why = "at least one worker and one address to bind are needed";
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
+    }
+    let (events, receiver) = mpsc::channel(events::EVENTS_DEPTH);
+    let mut seats = Vec::with_capacity(config.workers);
+    for index in 0..config.workers {
+        seats.push(Seat::bind(&config, &addresses, index)?);
+    }
+    let handles: Vec<Handle> = seats.iter().map(|seat| seat.handle.clone()).collect();
+    let lanes = connect(&handles);
+    for ((index, seat), neighbours) in seats.into_iter().enumerate().zip(lanes) {
+        let reports = self::core::Reports::new(events.clone(), seat.handle.metrics.clone());
+        let core = Core::new(index, dtls.clone(), config.tick, seat.inbox, neighbours, reports);
+        let worker = turn::Worker::new(core, seat.udp, seat.listeners, seat.handle.waker)?;
+        std::thread::Builder::new()
+            .name(format!("media-{index}"))
+            .spawn(move || {
+                let _guard = AbortOnPanic;
+                worker.run();
+            })?;
+    }
+    Ok((handles, receiver))
 }
+
+/// A node with a dead worker would go on accepting peers that never see media: better an end that a supervisor notices.
+struct AbortOnPanic;
+
+impl Drop for AbortOnPanic {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            tracing::error!("a media worker panicked, the node ends");
+            std::process::abort();
+        }
+    }
+}
+
+/// A worker that is bound but does not run yet.
+struct Seat {
+    handle: Handle,
+    inbox: std_mpsc::Receiver<Message>,
+    udp: Vec<UdpSocket>,
+    listeners: Vec<TcpListener>,
+}
+
+impl Seat {
+    fn bind(config: &Config, addresses: &[IpAddr], index: usize) -> io::Result<Seat> {
+        let number = u16::try_from(index).ok();
+        let port = number.and_then(|number| match config.base_port {
+            0 => Some(0),
+            base => base.checked_add(number),
+        });
+        let (Some(number), Some(port)) = (number, port) else {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "more workers than ports"));
+        };
+        let Bound { port, udp, listeners } = Bound::bind(config, addresses, port)?;
+        let (sender, inbox) = std_mpsc::channel();
+        let handle = Handle {
+            inbox: sender,
+            waker: Arc::new(Waker::new()?),
+            candidates: addresses::candidates(config, addresses, number, port).into(),
+            metrics: Arc::default(),
+        };
+        Ok(Seat {
+            handle,
+            inbox,
+            udp,
+            listeners,
+        })
+    }
+}
+
+/// The sockets of one worker, all on one port number.
+struct Bound {
+    port: u16,
+    udp: Vec<UdpSocket>,
+    listeners: Vec<TcpListener>,
+}
+
+/// How often another free port is tried: a number that is free on one address may be taken on the next or for TCP.
+const FREE_PORT_TRIES: usize = 64;
+
+impl Bound {
+    /// `port` 0: any that is free on all addresses.
+    fn bind(config: &Config, addresses: &[IpAddr], port: u16) -> io::Result<Bound> {
+        let mut tries = if port == 0 { FREE_PORT_TRIES } else { 1 };
+        loop {
+            tries -= 1;
+            match Bound::try_bind(config, addresses, port) {
+                Err(error) if tries > 0 && error.kind() == io::ErrorKind::AddrInUse => {}
+                other => return other,
+            }
+        }
+    }
+
+    fn try_bind(config: &Config, addresses: &[IpAddr], port: u16) -> io::Result<Bound> {
+        let mut bound = Bound {
+            port,
+            udp: Vec::new(),
+            listeners: Vec::new(),
+        };
+        for address in addresses {
+            let socket = UdpSocket::bind(SocketAddr::new(*address, bound.port), config.gso);
+            let socket = socket.map_err(|error| named(error, *address, bound.port, "udp"))?;
+            bound.port = socket.local().port();
+            bound.udp.push(socket);
+            if config.tcp {
+                let listener = tcp::listen(SocketAddr::new(*address, bound.port));
+                let listener = listener.map_err(|error| named(error, *address, bound.port, "tcp"))?;
+                bound.listeners.push(listener);
+            }
+        }
+        Ok(bound)
+    }
+}
+
+/// The error with the address it is about.
+fn named(error: io::Error, address: IpAddr, port: u16, protocol: &str) -> io::Error {
+    let address = SocketAddr::new(address, port);
+    io::Error::new(error.kind(), format!("{protocol} {address}: {error}"))
+}
+
+/// One lane each way between every two workers; the ends by worker.
+fn connect(handles: &[Handle]) -> Vec<Vec<Option<Neighbour>>> {
+    let mut ends: Vec<Vec<Option<Neighbour>>> = handles.iter().map(|_| Vec::new()).collect();
+    for row in &mut ends {
+        row.resize_with(handles.len(), || None);
+    }
+    let end = |index: usize| (index, handles[index].inbox.clone(), handles[index].waker.clone());
+    let all = 0..handles.len();
+    let pairs = all
+        .clone()
+        .flat_map(|one| all.clone().skip(one + 1).map(move |other| (one, other)));
+    for (one, other) in pairs {
+        let (of_one, of_other) = Neighbour::pair(end(one), end(other), LANE_DEPTH);
+        ends[one][other] = Some(of_one);
+        ends[other][one] = Some(of_other);
+    }
+    ends
+}
+
+#[cfg(test)]
+mod tests;

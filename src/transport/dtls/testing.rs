@@ -4,13 +4,13 @@ use super::*;
 use openssl::rsa::Rsa;
 use openssl::ssl::SslContextBuilder;
 
-pub(in crate::transport) enum Identity {
+pub(crate) enum Identity {
     Ec,
     Rsa,
     None,
 }
 
-pub(in crate::transport) struct Client {
+pub(crate) struct Client {
     stream: SslStream<Wire>,
     fingerprint: Fingerprint,
     result: Option<bool>,

@@ -1,0 +1,397 @@
+//! Which source is in which of a viewer's slots. Pure and deterministic: the same list twice changes nothing.
+
+use super::{SeatIndex, SourceId, SourceInfo, SourceKind};
+use crate::rtp::Codec;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// What a viewer asked to see.
+#[derive(Clone, Debug, PartialEq)]
+pub enum View {
+    /// The room's program; for now the host's camera, untouched. One slot.
+    Program,
+    Seat {
+        seat: SeatIndex,
+        kind: SourceKind,
+    },
+    /// Every source in a slot of its own; `leave_out`: the viewer's own user.
+    Stage {
+        leave_out: Option<Arc<str>>,
+    },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SlotState {
+    Live,
+    Muted,
+    NoMedia,
+    CodecUnsupported,
+}
+
+/// One row of `stage.slots`. Its state speaks of the picture, or of the sound of a source without one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SlotReport {
+    pub slot: usize,
+    pub seat: SeatIndex,
+    pub source: SourceKind,
+    pub codec: Option<Codec>,
+    pub state: SlotState,
+}
+
+/// Where more sources than slots exist, the loud may take a slot from the silent this often: a picture that changes
+/// faster can't be recognised (API.md).
+const CHANGE_INTERVAL: Duration = Duration::from_secs(2);
+/// What a source's remembered loudness loses per [`CHANGE_INTERVAL`]: somebody who spoke loudly 10 s ago counts about as
+/// much as somebody who murmurs now.
+const FADE: u8 = 12;
+/// By how much somebody has to be louder to take a slot from somebody; keeps two who talk to each other from swapping.
+const MARGIN: u8 = 6;
+const HOST: SeatIndex = SeatIndex(0);
+
+/// Lower is more important.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Class {
+    HostScreen,
+    Host,
+    Screen,
+    Other,
+}
+
+impl Class {
+    fn of(source: &SourceInfo) -> Self {
+        match (source.seat, source.kind) {
+            (HOST, SourceKind::Screen) => Class::HostScreen,
+            (HOST, SourceKind::Camera) => Class::Host,
+            (_, SourceKind::Screen) => Class::Screen,
+            (_, SourceKind::Camera) => Class::Other,
+        }
+    }
+}
+
+/// The seat plan of one viewer.
+#[derive(Debug)]
+pub(super) struct Slots {
+    view: View,
+    occupants: Vec<Option<SourceInfo>>,
+    /// Candidates of the last reconcile that found no slot.
+    waiting: Vec<SourceInfo>,
+    /// Remembered loudness of the candidates while there are more of them than slots.
+    remembered: Vec<(SourceId, u8)>,
+    /// When loudness may next move somebody.
+    next_change: Instant,
+}
+
+impl Slots {
+    pub(super) fn new(view: View, count: usize, now: Instant) -> Self {
+        let count = if matches!(view, View::Stage { .. }) {
+            count
+        } else {
+            count.min(1)
+        };
+        Slots {
+            view,
+            occupants: vec![None; count],
+            waiting: Vec::new(),
+            remembered: Vec::new(),
+            next_change: now + CHANGE_INTERVAL,
+        }
+    }
+
+    pub(super) fn occupant(&self, slot: usize) -> Option<&SourceInfo> {
+        self.occupants.get(slot)?.as_ref()
+    }
+
+    /// The sources in slots, then those that wait for one.
+    pub(super) fn sources(&self) -> impl Iterator<Item = &SourceInfo> {
+        self.occupants.iter().flatten().chain(&self.waiting)
+    }
+
+    /// The room's sources are now these. `loudness` is a source's smoothed level, 0..=127.
+    pub(super) fn reconcile(&mut self, sources: &[SourceInfo], loudness: impl Fn(SourceId) -> u8, now: Instant) {
+        let mut candidates = self.candidates(sources);
+        for slot in &mut self.occupants {
+            let successor = slot.as_ref().and_then(|old| {
+                candidates
+                    .iter()
+                    .position(|new| new.user == old.user && new.kind == old.kind)
+            });
+            *slot = successor.map(|i| candidates.remove(i));
+        }
+        self.waiting = candidates;
+        self.seat_waiting(loudness, now);
+        debug_assert!(
+            self.waiting.is_empty() || self.occupants.iter().all(Option::is_some),
+            "nobody waits at a free slot"
+        );
+    }
+
+    /// Lets loudness move occupants, if it is time. `true`: somebody moved.
+    pub(super) fn handle_timeout(&mut self, loudness: impl Fn(SourceId) -> u8, now: Instant) -> bool {
+        if self.waiting.is_empty() || now < self.next_change {
+            return false;
+        }
+        let before: Vec<Option<SourceId>> = self.occupants.iter().map(|o| o.as_ref().map(|s| s.id)).collect();
+        self.seat_waiting(loudness, now);
+        self.occupants.iter().map(|o| o.as_ref().map(|s| s.id)).ne(before)
+    }
+
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        (!self.waiting.is_empty()).then_some(self.next_change)
+    }
+
+    /// What the view admits, the newest transport of each (user, kind) only, in order of importance.
+    fn candidates(&self, sources: &[SourceInfo]) -> Vec<SourceInfo> {
+        let admitted = |source: &&SourceInfo| match &self.view {
+            View::Program => source.seat == HOST && source.kind == SourceKind::Camera,
+            View::Seat { seat, kind } => source.seat == *seat && source.kind == *kind,
+            View::Stage { leave_out } => leave_out.as_ref().is_none_or(|own| *own != source.user),
+        };
+        let newest = |source: &&SourceInfo| {
+            !sources
+                .iter()
+                .any(|o| o.user == source.user && o.kind == source.kind && o.id > source.id)
+        };
+        let mut candidates: Vec<SourceInfo> = sources.iter().filter(admitted).filter(newest).cloned().collect();
+        candidates.sort_by_key(|source| (Class::of(source), source.seat, source.id));
+        candidates
+    }
+
+    /// Seats who waits: free slots first, then those of less important sources. Between sources of one class loudness
+    /// decides, every [`CHANGE_INTERVAL`].
+    fn seat_waiting(&mut self, loudness: impl Fn(SourceId) -> u8, now: Instant) {
+        if self.waiting.is_empty() || self.occupants.is_empty() {
+            self.remembered.clear();
+            return;
+        }
+        let by_loudness = now >= self.next_change;
+        self.remember(loudness, by_loudness);
+        if by_loudness {
+            self.next_change = now + CHANGE_INTERVAL;
+        }
+        self.waiting.sort_by_key(|source| {
+            (
+                Class::of(source),
+                u8::MAX - recalled(&self.remembered, source.id),
+                source.seat,
+                source.id,
+            )
+        });
+        let mut still_waiting = Vec::new();
+        for source in std::mem::take(&mut self.waiting) {
+            if let Some(free) = self.occupants.iter_mut().find(|slot| slot.is_none()) {
+                *free = Some(source);
+                continue;
+            }
+            match self.slot_to_yield(&source, by_loudness) {
+                Some(slot) => still_waiting.extend(self.occupants[slot].replace(source)),
+                None => still_waiting.push(source),
+            }
+        }
+        self.waiting = still_waiting;
+        self.waiting
+            .sort_by_key(|source| (Class::of(source), source.seat, source.id));
+    }
+
+    fn remember(&mut self, loudness: impl Fn(SourceId) -> u8, fade: bool) {
+        let before = std::mem::take(&mut self.remembered);
+        let everybody = self.occupants.iter().flatten().chain(&self.waiting);
+        self.remembered = everybody
+            .map(|source| {
+                let kept = recalled(&before, source.id).saturating_sub(if fade { FADE } else { 0 });
+                (source.id, kept.max(loudness(source.id)))
+            })
+            .collect();
+    }
+
+    /// The slot of the least important occupant that has to make room for `source`.
+    fn slot_to_yield(&self, source: &SourceInfo, by_loudness: bool) -> Option<usize> {
+        let loud = |source: &SourceInfo| recalled(&self.remembered, source.id);
+        let occupied = self
+            .occupants
+            .iter()
+            .enumerate()
+            .filter_map(|(slot, o)| Some((slot, o.as_ref()?)));
+        let (slot, weakest) = occupied.max_by_key(|(_, o)| (Class::of(o), u8::MAX - loud(o), o.seat, o.id))?;
+        let louder = by_loudness
+            && Class::of(source) == Class::of(weakest)
+            && loud(source) > loud(weakest).saturating_add(MARGIN);
+        (Class::of(source) < Class::of(weakest) || louder).then_some(slot)
+    }
+}
+
+fn recalled(remembered: &[(SourceId, u8)], id: SourceId) -> u8 {
+    remembered
+        .iter()
+        .find(|(source, _)| *source == id)
+        .map_or(0, |(_, level)| *level)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::forward::Permission;
+
+    fn source(id: u64, seat: u8, kind: SourceKind, user: &str) -> SourceInfo {
+        SourceInfo {
+            id: SourceId(id),
+            seat: SeatIndex(seat),
+            kind,
+            user: user.into(),
+            worker: 0,
+            audio: Some(Codec::Opus),
+            video: Some(Codec::H264),
+            layers: 1,
+            permission: Permission {
+                audio: true,
+                video: true,
+            },
+            connected: true,
+        }
+    }
+
+    fn camera(id: u64, seat: u8, user: &str) -> SourceInfo {
+        source(id, seat, SourceKind::Camera, user)
+    }
+
+    fn stage(count: usize, now: Instant) -> Slots {
+        Slots::new(View::Stage { leave_out: None }, count, now)
+    }
+
+    fn ids(slots: &Slots) -> Vec<u64> {
+        slots
+            .occupants
+            .iter()
+            .map(|slot| slot.as_ref().map_or(0, |source| source.id.0))
+            .collect()
+    }
+
+    fn quiet(_: SourceId) -> u8 {
+        0
+    }
+
+    #[test]
+    fn a_source_keeps_its_slot_while_it_lasts() {
+        let now = Instant::now();
+        let mut slots = stage(4, now);
+        let all = [camera(1, 0, "host"), camera(2, 1, "bob"), camera(3, 2, "eve")];
+        slots.reconcile(&all, quiet, now);
+        assert_eq!(ids(&slots), [1, 2, 3, 0]);
+        slots.reconcile(&all, quiet, now);
+        assert_eq!(ids(&slots), [1, 2, 3, 0]);
+        slots.reconcile(&[all[0].clone(), all[2].clone()], quiet, now);
+        assert_eq!(ids(&slots), [1, 0, 3, 0]);
+        slots.reconcile(&[all[0].clone(), all[2].clone(), camera(4, 1, "dan")], quiet, now);
+        assert_eq!(ids(&slots), [1, 4, 3, 0]);
+    }
+
+    #[test]
+    fn a_publisher_who_comes_back_takes_over_and_a_move_changes_the_seat_only() {
+        let now = Instant::now();
+        let mut slots = stage(3, now);
+        slots.reconcile(
+            &[camera(1, 0, "host"), camera(2, 1, "bob"), camera(3, 2, "eve")],
+            quiet,
+            now,
+        );
+        slots.reconcile(
+            &[camera(1, 0, "host"), camera(3, 1, "eve"), camera(9, 2, "bob")],
+            quiet,
+            now,
+        );
+        assert_eq!(ids(&slots), [1, 9, 3]);
+        assert_eq!(slots.occupant(1).map(|source| source.seat), Some(SeatIndex(2)));
+        // both transports of one source are listed for a moment: the newest counts
+        slots.reconcile(
+            &[camera(9, 2, "bob"), camera(10, 2, "bob"), camera(1, 0, "host")],
+            quiet,
+            now,
+        );
+        assert_eq!(ids(&slots), [1, 10, 0]);
+    }
+
+    #[test]
+    fn importance_decides_where_slots_are_few() {
+        let now = Instant::now();
+        let mut slots = stage(2, now);
+        slots.reconcile(&[camera(5, 2, "eve"), camera(6, 1, "bob")], quiet, now);
+        assert_eq!(ids(&slots), [6, 5]);
+        let mut all = vec![camera(5, 2, "eve"), camera(6, 1, "bob"), camera(1, 0, "host")];
+        slots.reconcile(&all, quiet, now);
+        assert_eq!(ids(&slots), [6, 1], "the host takes the slot of the last");
+        all.push(source(7, 0, SourceKind::Screen, "host"));
+        slots.reconcile(&all, quiet, now);
+        assert_eq!(ids(&slots), [7, 1]);
+        all.push(source(8, 2, SourceKind::Screen, "eve"));
+        slots.reconcile(&all, quiet, now);
+        assert_eq!(ids(&slots), [7, 1], "other screens come behind the host");
+        all.remove(2);
+        slots.reconcile(&all, quiet, now);
+        assert_eq!(ids(&slots), [7, 8]);
+    }
+
+    #[test]
+    fn the_loudest_are_seen_and_change_every_two_seconds_at_most() {
+        let start = Instant::now();
+        let mut slots = stage(2, start);
+        let all = [camera(1, 0, "host"), camera(2, 1, "bob"), camera(3, 2, "eve")];
+        let eve_speaks = |id: SourceId| if id == SourceId(3) { 90 } else { 0 };
+        let bob_speaks = |id: SourceId| if id == SourceId(2) { 90 } else { 0 };
+        slots.reconcile(&all, quiet, start);
+        assert_eq!(ids(&slots), [1, 2]);
+        assert!(!slots.handle_timeout(eve_speaks, start + Duration::from_millis(1999)));
+        assert_eq!(slots.poll_timeout(), Some(start + Duration::from_secs(2)));
+        assert!(slots.handle_timeout(eve_speaks, start + Duration::from_secs(2)));
+        assert_eq!(ids(&slots), [1, 3]);
+        assert!(!slots.handle_timeout(bob_speaks, start + Duration::from_secs(3)));
+        assert!(slots.handle_timeout(bob_speaks, start + Duration::from_secs(4)));
+        assert_eq!(ids(&slots), [1, 2], "eve's loudness faded");
+        // a little louder is not enough
+        let nearly = |id: SourceId| if id == SourceId(3) { 92 } else { 90 };
+        assert!(!slots.handle_timeout(nearly, start + Duration::from_secs(6)));
+    }
+
+    #[test]
+    fn views_admit_what_they_name() {
+        let now = Instant::now();
+        let all = [
+            camera(1, 0, "host"),
+            camera(2, 1, "bob"),
+            source(3, 1, SourceKind::Screen, "bob"),
+        ];
+        let seated = |view: View| {
+            let mut slots = Slots::new(view, 3, now);
+            slots.reconcile(&all, quiet, now);
+            ids(&slots)
+        };
+        assert_eq!(seated(View::Program), [1]);
+        assert_eq!(
+            seated(View::Seat {
+                seat: SeatIndex(1),
+                kind: SourceKind::Screen
+            }),
+            [3]
+        );
+        assert_eq!(
+            seated(View::Seat {
+                seat: SeatIndex(4),
+                kind: SourceKind::Camera
+            }),
+            [0]
+        );
+        assert_eq!(
+            seated(View::Stage {
+                leave_out: Some("bob".into())
+            }),
+            [1, 0, 0]
+        );
+    }
+
+    #[test]
+    fn a_viewer_without_slots_is_content() {
+        let now = Instant::now();
+        let mut slots = stage(0, now);
+        slots.occupants.clear();
+        slots.reconcile(&[], quiet, now);
+        assert_eq!(slots.poll_timeout(), None);
+    }
+}

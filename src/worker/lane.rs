@@ -1,0 +1,368 @@
+//! Packets and notes between two workers.
+//!
+//! Packets travel in a bounded ring and may be dropped; notes (subscriptions, feed news, keyframe wishes) travel in the
+//! control channel and may not. Order between the two is kept all the same: a note says how many packets were pushed
+//! before it, and the receiver counts.
+
+use super::{Message, poll::Waker};
+use crate::forward::{FeedUpdate, LayerIndex, SourceId};
+use crate::rtp::{MediaKind, Meta, PacketView};
+use std::collections::VecDeque;
+use std::sync::{Arc, mpsc};
+
+/// Packets one worker may be behind another: about 3 s of one 720p source and 20 ms of a hundred, longer than any sane
+/// turn. When full, the packet's layer is dropped until its next keyframe. A lane takes 1.6 MiB once it has been filled.
+pub(super) const LANE_DEPTH: usize = 1024;
+/// Extensions and payload. No packet that crosses the internet unfragmented exceeds it; longer ones are not forwarded.
+pub(super) const PACKET_MAX: usize = 1500;
+/// Simulcast encodings told apart when a layer is dropped; higher ones share the last bit.
+const LAYERS_MAX: u8 = 7;
+
+/// A packet on its way to another worker.
+pub(super) struct LanePacket {
+    pub source: SourceId,
+    pub kind: MediaKind,
+    pub layer: LayerIndex,
+    meta: Meta,
+    len: u16,
+    bytes: [u8; PACKET_MAX],
+}
+
+impl LanePacket {
+    /// `None`: longer than [`PACKET_MAX`].
+    fn new(source: SourceId, kind: MediaKind, layer: LayerIndex, packet: PacketView) -> Option<Self> {
+        let mut bytes = [0; PACKET_MAX];
+        bytes.get_mut(..packet.bytes.len())?.copy_from_slice(packet.bytes);
+        Some(LanePacket {
+            source,
+            kind,
+            layer,
+            meta: packet.meta,
+            len: packet.bytes.len() as u16,
+            bytes,
+        })
+    }
+
+    pub fn packet(&self) -> PacketView<'_> {
+        PacketView {
+            meta: self.meta,
+            bytes: &self.bytes[..self.len as usize],
+        }
+    }
+}
+
+/// What workers tell each other. Never dropped.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Note {
+    /// To the owner: send this source. `epoch` tells a renewed subscription from a repeated note.
+    Subscribe { source: SourceId, epoch: u32 },
+    /// To the owner.
+    Unsubscribe { source: SourceId },
+    /// To the owner.
+    KeyframeWanted { source: SourceId, layer: LayerIndex },
+    /// From the owner: everything of the source behind this answers the subscription of this epoch.
+    Begin { source: SourceId, epoch: u32 },
+    /// From the owner: news of the source.
+    Update { source: SourceId, update: FeedUpdate },
+    /// From the owner: the publisher is gone, nothing of it may be forwarded any more.
+    Gone { source: SourceId },
+}
+
+/// What one subscribed worker still gets of a source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Subscriber {
+    pub worker: usize,
+    pub epoch: u32,
+    /// Layers (bit 0: audio, bit n + 1: video layer n) that lost a packet to a full lane and wait for a keyframe.
+    broken: u8,
+}
+
+impl Subscriber {
+    pub fn new(worker: usize, epoch: u32) -> Self {
+        Subscriber {
+            worker,
+            epoch,
+            broken: 0,
+        }
+    }
+
+    fn bit(kind: MediaKind, layer: LayerIndex) -> u8 {
+        match kind {
+            MediaKind::Audio => 1,
+            MediaKind::Video => 2 << layer.0.min(LAYERS_MAX - 1),
+        }
+    }
+}
+
+/// What came of handing a packet to a lane.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Pushed {
+    Taken,
+    /// Counted as dropped; the layer goes on with its next keyframe.
+    Dropped,
+}
+
+/// One worker's end of the two lanes between it and another.
+pub(super) struct Neighbour {
+    worker: usize,
+    inbox: mpsc::Sender<Message>,
+    waker: Arc<Waker>,
+    to: rtrb::Producer<LanePacket>,
+    from: rtrb::Consumer<LanePacket>,
+    pushed: u64,
+    taken: u64,
+    /// Notes that stand behind packets not yet taken; as many as the neighbour writes while its lane is not drained.
+    notes: VecDeque<(u64, Note)>,
+    /// Something was handed over since the last wake.
+    dirty: bool,
+}
+
+/// What comes out of a lane, in order.
+pub(super) enum Arrived<'l> {
+    Packet(&'l LanePacket),
+    Note(Note),
+}
+
+impl Neighbour {
+    /// The ends of worker `one` and of worker `other`, whose inboxes and wakers these are.
+    pub fn pair(
+        (one, one_inbox, one_waker): (usize, mpsc::Sender<Message>, Arc<Waker>),
+        (other, other_inbox, other_waker): (usize, mpsc::Sender<Message>, Arc<Waker>),
+        depth: usize,
+    ) -> (Neighbour, Neighbour) {
+        let (to_other, from_one) = rtrb::RingBuffer::new(depth);
+        let (to_one, from_other) = rtrb::RingBuffer::new(depth);
+        let end = |worker, inbox, waker, to, from| Neighbour {
+            worker,
+            inbox,
+            waker,
+            to,
+            from,
+            pushed: 0,
+            taken: 0,
+            notes: VecDeque::new(),
+            dirty: false,
+        };
+        (
+            end(one, other_inbox, other_waker, to_other, from_other),
+            end(other, one_inbox, one_waker, to_one, from_one),
+        )
+    }
+
+    /// Hands a packet over, unless its layer waits for a keyframe or the lane is full.
+    pub fn push(
+        &mut self,
+        subscriber: &mut Subscriber,
+        source: SourceId,
+        kind: MediaKind,
+        layer: LayerIndex,
+        packet: PacketView,
+    ) -> Pushed {
+        let bit = Subscriber::bit(kind, layer);
+        if subscriber.broken & bit != 0 && !packet.meta.starts_keyframe {
+            return Pushed::Dropped;
+        }
+        let taken = LanePacket::new(source, kind, layer, packet).is_some_and(|packet| self.to.push(packet).is_ok());
+        if taken {
+            subscriber.broken &= !bit;
+            self.pushed += 1;
+            self.dirty = true;
+            Pushed::Taken
+        } else {
+            subscriber.broken |= bit;
+            Pushed::Dropped
+        }
+    }
+
+    pub fn note(&mut self, note: Note) {
+        let message = Message::Note {
+            from: self.worker,
+            after: self.pushed,
+            note,
+        };
+        // fails only when the neighbour has ended, and then nobody waits for the note
+        let _ = self.inbox.send(message);
+        self.dirty = true;
+    }
+
+    /// Wakes the neighbour if it was given something since the last call.
+    pub fn wake(&mut self) {
+        if std::mem::take(&mut self.dirty) {
+            self.waker.wake();
+        }
+    }
+
+    /// A note of the neighbour came out of the inbox.
+    pub fn noted(&mut self, after: u64, note: Note) {
+        self.notes.push_back((after, note));
+    }
+
+    /// Packets that can be taken. Read this *before* the inbox: the notes that stand before these packets are then in it.
+    pub fn visible(&self) -> usize {
+        self.from.slots()
+    }
+
+    /// Takes at most `visible` packets and every note that is due between and behind them.
+    pub fn drain(&mut self, visible: usize, mut each: impl FnMut(Arrived)) {
+        let Neighbour { from, notes, taken, .. } = self;
+        let mut due = |taken: u64, each: &mut dyn FnMut(Arrived)| {
+            while let Some(&(_, note)) = notes.front().filter(|(after, _)| *after <= taken) {
+                notes.pop_front();
+                each(Arrived::Note(note));
+            }
+        };
+        due(*taken, &mut each);
+        let Ok(chunk) = from.read_chunk(visible.min(from.slots())) else {
+            return;
+        };
+        let (head, tail) = chunk.as_slices();
+        for packet in head.iter().chain(tail) {
+            each(Arrived::Packet(packet));
+            *taken += 1;
+            due(*taken, &mut each);
+        }
+        chunk.commit_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rtp::Codec;
+    use std::time::Instant;
+
+    const SOURCE: SourceId = SourceId(5);
+
+    fn meta(sequence: u64, starts_keyframe: bool) -> Meta {
+        Meta {
+            sequence,
+            timestamp: 0,
+            marker: false,
+            starts_keyframe,
+            codec: Codec::H264,
+            arrival: Instant::now(),
+            extensions_len: 0,
+        }
+    }
+
+    struct Ends {
+        one: Neighbour,
+        other: Neighbour,
+        other_inbox: mpsc::Receiver<Message>,
+    }
+
+    fn ends(depth: usize) -> Ends {
+        let (one_sender, _) = mpsc::channel();
+        let (other_sender, other_inbox) = mpsc::channel();
+        let waker = || Arc::new(Waker::new().unwrap());
+        let (one, other) = Neighbour::pair((0, one_sender, waker()), (1, other_sender, waker()), depth);
+        Ends {
+            one,
+            other,
+            other_inbox,
+        }
+    }
+
+    fn push(ends: &mut Ends, subscriber: &mut Subscriber, layer: u8, sequence: u64, key: bool) -> Pushed {
+        let bytes = [sequence as u8; 20];
+        let packet = PacketView {
+            meta: meta(sequence, key),
+            bytes: &bytes,
+        };
+        ends.one
+            .push(subscriber, SOURCE, MediaKind::Video, LayerIndex(layer), packet)
+    }
+
+    /// What comes out at the other end: sequence numbers, and `None` for a note.
+    fn drain(ends: &mut Ends) -> Vec<Option<u64>> {
+        let visible = ends.other.visible();
+        while let Ok(Message::Note { from, after, note }) = ends.other_inbox.try_recv() {
+            assert_eq!(from, 0);
+            ends.other.noted(after, note);
+        }
+        let mut out = vec![];
+        ends.other.drain(visible, |arrived| {
+            out.push(match arrived {
+                Arrived::Packet(packet) => {
+                    let sequence = packet.packet().meta.sequence;
+                    assert_eq!(packet.packet().bytes, [sequence as u8; 20]);
+                    Some(sequence)
+                }
+                Arrived::Note(_) => None,
+            });
+        });
+        out
+    }
+
+    #[test]
+    fn a_full_lane_drops_the_layer_until_its_keyframe() {
+        let mut ends = ends(4);
+        let mut subscriber = Subscriber::new(1, 0);
+        for sequence in 0..4 {
+            assert_eq!(push(&mut ends, &mut subscriber, 0, sequence, false), Pushed::Taken);
+        }
+        assert_eq!(push(&mut ends, &mut subscriber, 0, 4, false), Pushed::Dropped);
+        assert_eq!(drain(&mut ends), [0, 1, 2, 3].map(Some));
+        // room again, but layer 0 waits for a keyframe; layer 1 does not
+        assert_eq!(push(&mut ends, &mut subscriber, 0, 5, false), Pushed::Dropped);
+        assert_eq!(push(&mut ends, &mut subscriber, 1, 6, false), Pushed::Taken);
+        assert_eq!(push(&mut ends, &mut subscriber, 0, 7, true), Pushed::Taken);
+        assert_eq!(push(&mut ends, &mut subscriber, 0, 8, false), Pushed::Taken);
+        assert_eq!(drain(&mut ends), [6, 7, 8].map(Some));
+    }
+
+    #[test]
+    fn a_keyframe_that_finds_the_lane_full_is_no_start() {
+        let mut ends = ends(1);
+        let mut subscriber = Subscriber::new(1, 0);
+        assert_eq!(push(&mut ends, &mut subscriber, 0, 0, true), Pushed::Taken);
+        assert_eq!(push(&mut ends, &mut subscriber, 0, 1, true), Pushed::Dropped);
+        drain(&mut ends);
+        assert_eq!(push(&mut ends, &mut subscriber, 0, 2, false), Pushed::Dropped);
+        assert_eq!(push(&mut ends, &mut subscriber, 0, 3, true), Pushed::Taken);
+    }
+
+    #[test]
+    fn notes_keep_their_place_among_packets() {
+        let mut ends = ends(16);
+        let mut subscriber = Subscriber::new(1, 0);
+        let note = Note::Gone { source: SOURCE };
+        ends.one.note(note);
+        push(&mut ends, &mut subscriber, 0, 1, false);
+        push(&mut ends, &mut subscriber, 0, 2, false);
+        ends.one.note(note);
+        push(&mut ends, &mut subscriber, 0, 3, false);
+        assert_eq!(drain(&mut ends), [None, Some(1), Some(2), None, Some(3)]);
+        // a note is not taken before the packets in front of it, even if those became visible later
+        ends.one.note(note);
+        push(&mut ends, &mut subscriber, 0, 4, false);
+        let visible = ends.other.visible();
+        push(&mut ends, &mut subscriber, 0, 5, false);
+        ends.one.note(note);
+        while let Ok(Message::Note { after, note, .. }) = ends.other_inbox.try_recv() {
+            ends.other.noted(after, note);
+        }
+        let mut count = 0;
+        ends.other.drain(visible, |_| count += 1);
+        assert_eq!(count, 2);
+        assert_eq!(drain(&mut ends), [Some(5), None]);
+    }
+
+    #[test]
+    fn packets_too_long_are_dropped() {
+        let mut ends = ends(4);
+        let bytes = [0; PACKET_MAX + 1];
+        let packet = PacketView {
+            meta: meta(0, true),
+            bytes: &bytes,
+        };
+        let pushed = ends.one.push(
+            &mut Subscriber::new(1, 0),
+            SOURCE,
+            MediaKind::Video,
+            LayerIndex(0),
+            packet,
+        );
+        assert_eq!(pushed, Pushed::Dropped);
+    }
+}
