@@ -171,7 +171,7 @@ enum Message {
 impl Message {
     fn command(self) -> Option<Command> {
         match self {
-            Message::Command(command) => Some(command),
+            Message::Command(command) => Some(*command),
             Message::Note { .. } => None,
         }
     }
