@@ -44,7 +44,8 @@ impl Wire {
 #[derive(Clone, Debug)]
 pub(super) struct Problem {
     status: StatusCode,
-    body: ProblemBody,
+    /// Boxed, since every handler's result has room for it.
+    body: Box<ProblemBody>,
     /// `WWW-Authenticate`, `Accept-Patch`, …: what the status obliges to say.
     headers: Vec<(HeaderName, HeaderValue)>,
 }
@@ -91,7 +92,7 @@ impl Problem {
     }
 
     fn build(status: StatusCode, code: &str, detail: String, retryable: bool) -> Self {
-        let body = ProblemBody {
+        let body = Box::new(ProblemBody {
             r#type: format!("urn:costage:problem:{code}"),
             title: title(code),
             status: status.as_u16(),
@@ -102,7 +103,7 @@ impl Problem {
             version: None,
             current: None,
             field: None,
-        };
+        });
         Problem {
             status,
             body,

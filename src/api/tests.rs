@@ -176,7 +176,7 @@ impl Call {
 impl Server {
     /// The room `demo` of the host `ann`.
     async fn with_demo(self) -> Self {
-        let body = json!({"room": "demo", "host": "ann", "seat_mode": "free", "policies": {"kick_cooldown_ms": 0}});
+        let body = json!({"room": "demo", "host": {"user": "ann", "name": "Ann"}, "seat_mode": "free", "policies": {"kick_cooldown_ms": 0}});
         let answer = call("POST", "/v1/rooms").by("service").json(body).to(&self).await;
         assert_eq!(answer.outcome(), "201", "{}", answer.text);
         self
