@@ -10,7 +10,7 @@ BUILD_PACKAGES := build-essential libssl-dev pkg-config
 
 # $(call packages,NAME…): install those Debian packages that are missing
 define packages
-if command -v apt-get dpkg >/dev/null; then \
+if command -v apt-get >/dev/null; then \
 	missing=(); \
 	for package in $(1); do dpkg -s "$$package" >/dev/null 2>&1 || missing+=("$$package"); done; \
 	if (( $${#missing[@]} )); then \
@@ -48,7 +48,7 @@ test-rust: cargo
 
 # The browser tests start the development binary; COSTAGE_BIN names another.
 test-browser: cargo
-	@command -v node npm >/dev/null || { $(call packages,nodejs npm); }
+	@{ command -v node && command -v npm; } >/dev/null || { $(call packages,nodejs npm); }
 	@[[ -n "$${CHROMIUM:-}" ]] || command -v chromium chromium-browser google-chrome >/dev/null || { $(call packages,chromium); }
 	cargo build --locked
 	cd tests/browser && npm ci --no-audit --no-fund && node --test

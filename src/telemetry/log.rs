@@ -1,6 +1,7 @@
 //! Log lines on standard error.
 
 use crate::config::{self, LogFormat};
+use std::io::IsTerminal;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt;
 
@@ -24,7 +25,10 @@ impl std::error::Error for InvalidLevel {}
 /// Route all log lines of this process, from now on. Once a process; later calls change nothing.
 pub fn init_log(log: &config::Log) -> Result<(), InvalidLevel> {
     let filter = filter(&log.level)?;
-    let lines = fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let lines = fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal());
     // Someone else's subscriber is in place (tests): theirs stays.
     let _ = match log.format {
         LogFormat::Text => lines.try_init(),
