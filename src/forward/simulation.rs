@@ -11,6 +11,7 @@ use rand::{Rng, SeedableRng};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
+mod uplink;
 mod world;
 use world::*;
 

@@ -724,7 +724,7 @@ fn vp8_descriptor(encoding: &Encoding, starts: bool) -> [u8; 6] {
     ]
 }
 
-fn parameters(slots: usize) -> SendParameters {
+pub fn parameters(slots: usize) -> SendParameters {
     let mut extensions = ExtensionMap::default();
     extensions.set(Extension::Mid, 1);
     extensions.set(Extension::TransportCc, 3);
