@@ -110,7 +110,7 @@ impl Core {
             subscribers: Vec::new(),
             counted: PublicationCounters::default(),
         };
-        let index = self.admit((id, key), admission, Media::Publisher(publisher), now);
+        let index = self.admit((id, key), admission, Media::Publisher(Box::new(publisher)), now);
         self.owners.insert(source, index);
         let metrics = &self.reports.metrics;
         metrics.publishers.add(1);

@@ -9,7 +9,7 @@ use super::room::Room;
 use super::tcp::TCP_SOCKET;
 use super::timers::Timers;
 use super::{Event, Message, RoomKey};
-use crate::forward::{Ingested, LayerIndex, PublicationEvent, Seal, SourceId, ViewerEvent};
+use crate::forward::{FeedUpdate, Ingested, LayerIndex, PublicationEvent, Seal, SourceId, ViewerEvent};
 use crate::rtp::NtpClock;
 use crate::telemetry::WorkerMetrics;
 use crate::transport::{self, CloseReason, Dropped, Path, Received, dtls};
@@ -21,6 +21,10 @@ use tokio::sync::oneshot;
 
 /// A deadline that is not over after its handler ran is tried again no sooner, so that a peer cannot make the loop spin.
 const RETRY_TIMER: Duration = Duration::from_millis(1);
+
+/// Rounds after which the rest of a chain of consequences waits for the next turn. Chains have three links: slots, feeds,
+/// keyframe wishes.
+const CONCLUDE_ROUNDS: usize = 4;
 
 pub(super) struct Core {
     /// Of this worker.
@@ -244,11 +248,21 @@ impl Core {
 
     /// Passes on everything that has gathered: replies, feedback, events, keyframe wishes, subscriptions.
     pub fn conclude(&mut self, now: Instant) {
-        self.settle_touched(now);
-        self.resubscribe_stale(now);
-        self.answer_requests(now);
-        self.grant_wishes(now);
-        self.settle_touched(now);
+        // a peer's wish makes another peer speak, and a new feed makes viewers wish
+        for _ in 0..CONCLUDE_ROUNDS {
+            self.settle_touched(now);
+            self.resubscribe_stale(now);
+            self.answer_requests(now);
+            self.grant_wishes(now);
+            if !self.has_rest() {
+                break;
+            }
+        }
+    }
+
+    /// [`conclude`](Self::conclude) left something for the next turn.
+    pub fn has_rest(&self) -> bool {
+        !self.touched.is_empty() || !self.stale.is_empty()
     }
 
     fn settle_touched(&mut self, now: Instant) {
@@ -339,55 +353,62 @@ impl Core {
         let Some(peer) = self.peers.at_mut(index) else { return };
         match &mut peer.media {
             Media::Viewer(viewer) => {
-                let mut stale = false;
                 while let Some(event) = viewer.poll_event() {
-                    stale |= self.reports.viewer(peer.id, peer.created, event, now);
-                }
-                if stale {
-                    self.stale.push(peer.room);
+                    if self.reports.viewer(peer.id, peer.created, event, now) {
+                        self.stale.push(peer.room);
+                    }
                 }
             }
             Media::Publisher(publisher) => {
+                let mut passing_on = Spread {
+                    rooms: &mut self.rooms,
+                    fresh: &mut self.fresh,
+                    neighbours: &mut self.neighbours,
+                    metrics: &self.reports.metrics,
+                };
                 while let Some(event) = publisher.publication.poll_event() {
                     let peer_id = peer.id;
-                    match event {
-                        PublicationEvent::Media { kind, flowing } => self.reports.events.push(Event::Media {
+                    let event = match event {
+                        PublicationEvent::Feed(update) => {
+                            passing_on.update(peer.room, publisher, update, now);
+                            continue;
+                        }
+                        PublicationEvent::Media { kind, flowing } => Event::Media {
                             peer: peer_id,
                             kind,
                             flowing,
-                        }),
-                        PublicationEvent::VideoSize { width, height } => self.reports.events.push(Event::VideoSize {
+                        },
+                        PublicationEvent::VideoSize { width, height } => Event::VideoSize {
                             peer: peer_id,
                             width,
                             height,
-                        }),
-                        PublicationEvent::Feed(update) => {
-                            let source = publisher.source;
-                            if let Some(room) = self.rooms.get_mut(&peer.room) {
-                                room.update(peer.room, source, update, &mut self.fresh, now);
-                            }
-                            for subscriber in &publisher.subscribers {
-                                if let Some(Some(lane)) = self.neighbours.get_mut(subscriber.worker) {
-                                    lane.note(Note::Update { source, update });
-                                }
-                            }
-                        }
-                    }
+                        },
+                    };
+                    self.reports.events.push(event);
                 }
                 self.reports.publication(publisher);
-                let Some(path) = peer.transport.path().filter(|_| peer.connected) else {
-                    return;
-                };
-                while publisher.publication.poll_rtcp(now, &mut self.scratch) {
-                    let Some(seal) = peer.transport.sender() else { break };
-                    let batch = &mut self.outbox.batch;
-                    let start = batch.bytes.len();
-                    batch.bytes.extend_from_slice(&self.scratch);
-                    seal.seal_rtcp(&mut batch.bytes, start);
-                    batch.datagrams.push((batch.bytes.len(), None));
-                    self.outbox.assign(path, None);
-                }
+                self.send_feedback(index, now);
             }
+        }
+    }
+
+    /// Seals the RTCP a publisher is due.
+    fn send_feedback(&mut self, index: usize, now: Instant) {
+        let Some(peer) = self.peers.at_mut(index).filter(|peer| peer.connected) else {
+            return;
+        };
+        let Media::Publisher(publisher) = &mut peer.media else {
+            return;
+        };
+        let Some(path) = peer.transport.path() else { return };
+        let Some(seal) = peer.transport.sender() else { return };
+        while publisher.publication.poll_rtcp(now, &mut self.scratch) {
+            let batch = &mut self.outbox.batch;
+            let start = batch.bytes.len();
+            batch.bytes.extend_from_slice(&self.scratch);
+            seal.seal_rtcp(&mut batch.bytes, start);
+            batch.datagrams.push((batch.bytes.len(), None));
+            self.outbox.assign(path, None);
         }
     }
 
@@ -528,7 +549,7 @@ impl Core {
     }
 }
 
-/// The way of a publisher's packet into the feeds of this and other workers.
+/// The way of a publisher's packets and news into the feeds of this and other workers.
 struct Spread<'c> {
     rooms: &'c mut BTreeMap<RoomKey, Room>,
     fresh: &'c mut Vec<RoomKey>,
@@ -561,6 +582,19 @@ impl Spread<'_> {
             match lane.push(subscriber, *source, kind, layer, packet) {
                 Pushed::Taken => self.metrics.lane_packets.add(1),
                 Pushed::Dropped => self.metrics.dropped_lane_full.add(1),
+            }
+        }
+    }
+
+    /// News of the source for every feed of it.
+    fn update(&mut self, key: RoomKey, publisher: &Publisher, update: FeedUpdate, now: Instant) {
+        let source = publisher.source;
+        if let Some(room) = self.rooms.get_mut(&key) {
+            room.update(key, source, update, self.fresh, now);
+        }
+        for subscriber in &publisher.subscribers {
+            if let Some(Some(lane)) = self.neighbours.get_mut(subscriber.worker) {
+                lane.note(Note::Update { source, update });
             }
         }
     }

@@ -29,8 +29,12 @@ pub(super) struct Peer {
     paths: Vec<Path>,
 }
 
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a peer has a box of its own, and nearly all are viewers"
+)]
 pub(super) enum Media {
-    Publisher(Publisher),
+    Publisher(Box<Publisher>),
     Viewer(Viewer),
 }
 

@@ -115,19 +115,20 @@ impl Core {
     fn subscribe(&mut self, source: SourceId, from: usize, epoch: u32, now: Instant) {
         let Some(&index) = self.owners.get(&source) else { return };
         let Some(peer) = self.peers.at_mut(index) else { return };
-        let Media::Publisher(Publisher { subscribers, .. }) = &mut peer.media else {
+        let Media::Publisher(publisher) = &mut peer.media else {
             return;
         };
         let Some(Some(lane)) = self.neighbours.get_mut(from) else {
             return;
         };
-        if subscribers
+        if publisher
+            .subscribers
             .iter()
             .any(|known| known.worker == from && known.epoch == epoch)
         {
             return;
         }
-        subscribers.retain(|known| known.worker != from);
+        publisher.subscribers.retain(|known| known.worker != from);
         let mut subscriber = Subscriber::new(from, epoch);
         lane.note(Note::Begin { source, epoch });
         if let Some(feed) = self.rooms.get(&peer.room).and_then(|room| room.feeds.get(source)) {
@@ -138,7 +139,7 @@ impl Core {
                 lane.push(&mut subscriber, source, kind, layer, packet);
             });
         }
-        subscribers.push(subscriber);
+        publisher.subscribers.push(subscriber);
     }
 
     fn publisher(&mut self, source: SourceId) -> Option<&mut Publisher> {

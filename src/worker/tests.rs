@@ -404,8 +404,12 @@ impl Stage {
             );
             self.publisher.publish();
             look(viewer.turn(), ssrc, &mut seen);
-            for _ in 0..8 {
-                look(viewer.turn(), ssrc, &mut seen);
+            loop {
+                let plain = viewer.turn();
+                if plain.is_empty() {
+                    break;
+                }
+                look(plain, ssrc, &mut seen);
             }
         }
         seen
@@ -481,6 +485,12 @@ fn publish_and_watch(workers: usize, protocol: Protocol) {
 }
 
 #[test]
+fn handles_may_be_shared_among_tasks() {
+    fn shared<T: Send + Sync + Clone>() {}
+    shared::<Handle>();
+}
+
+#[test]
 fn one_worker_forwards() {
     publish_and_watch(1, Protocol::Udp);
 }
@@ -493,6 +503,53 @@ fn two_workers_forward_over_their_lane() {
 #[test]
 fn tcp_viewers_are_served() {
     publish_and_watch(2, Protocol::TcpPassive);
+}
+
+#[test]
+fn a_tcp_viewer_that_does_not_read_goes_on_at_a_keyframe() {
+    let mut stage = Stage::new(config(1));
+    let (mut viewer, ssrc) = stage.view(PeerId(1), 0, Protocol::TcpPassive);
+    assert_whole(&stage.watch(&mut viewer, ssrc, 20));
+    let metrics = stage.handles[0].metrics().clone();
+    let start = Instant::now();
+    while metrics.dropped_send_blocked.value() == 0 {
+        assert!(start.elapsed() < PATIENCE, "the queue has a bound");
+        stage.publisher.publish();
+    }
+    for _ in 0..50 {
+        stage.publisher.publish();
+    }
+    assert!(
+        metrics.dropped_send_blocked.value() < 50,
+        "what cannot be sent is not made"
+    );
+    let gap = |seen: &Seen| {
+        let continues = |pair: &[(u16, bool, u32)]| pair[0].0.wrapping_add(1) == pair[1].0 && !pair[1].1;
+        seen.video.windows(2).position(|pair| !continues(pair))
+    };
+    let mut seen = Seen {
+        video: vec![],
+        audio: 0,
+    };
+    while gap(&seen).is_none() {
+        assert!(
+            start.elapsed() < PATIENCE,
+            "{} packets and no new start",
+            seen.video.len()
+        );
+        let plain = viewer.turn();
+        if plain.is_empty() {
+            stage.publisher.publish();
+        }
+        look(plain, ssrc, &mut seen);
+    }
+    let next = gap(&seen).and_then(|before| seen.video.get(before + 1));
+    assert!(
+        next.is_some_and(|packet| packet.1),
+        "the first packet behind the gap starts a keyframe"
+    );
+    assert_eq!(metrics.viewers.value(), 1);
+    stage.stop();
 }
 
 #[test]

@@ -116,7 +116,7 @@ impl Worker {
     }
 
     fn timeout(&self) -> Option<Duration> {
-        if self.again || !self.core.reopening.is_empty() || self.io.tcp.has_news() {
+        if self.again || self.core.has_rest() || !self.core.reopening.is_empty() || self.io.tcp.has_news() {
             return Some(Duration::ZERO);
         }
         let deadlines = self.core.poll_timeout().into_iter().chain(self.io.tcp.poll_timeout());
@@ -236,17 +236,17 @@ impl Io {
     fn send_tcp(&mut self, outbox: &Outbox, poll: &Poll) {
         for run in outbox.runs().iter().filter(|run| run.path.socket & TCP_SOCKET != 0) {
             let id = run.path.socket;
-            for datagram in outbox.datagrams(run) {
+            for (number, datagram) in outbox.datagrams(run).enumerate() {
                 match self.tcp.queue(id, datagram, run.peer) {
                     Queued::Taken => {
                         self.report.datagrams += 1;
                         self.report.bytes += datagram.len() as u64;
                     }
                     Queued::Full => {
-                        self.report.blocked += 1;
-                        if let Some(peer) = run.peer.filter(|peer| !self.blocked_tcp.contains(peer)) {
-                            self.blocked_tcp.push(peer);
-                        }
+                        // a smaller one behind it might fit, but nothing of it could be used
+                        self.report.blocked += (run.last - run.first - number) as u64;
+                        self.blocked_tcp.extend(run.peer);
+                        break;
                     }
                     Queued::Gone => self.report.errors += 1,
                 }
