@@ -65,6 +65,25 @@ test("a page that is left is no viewer any more", (t) =>
     await eventually("no viewer", async () => (await metric(server, "costage_viewers")) === 0, 5_000);
   }));
 
+test("a broken path is repaired by an ICE restart", (t) =>
+  kept(t, browser, server, async () => {
+    const page = await browser.open(`${server.url}/?room=demo`);
+    await plays(page, 5);
+    const ufrag = () =>
+      page.evaluate(() => window.connections[0].currentRemoteDescription.sdp.match(/^a=ice-ufrag:(.*)$/m)[1]);
+    const before = await ufrag();
+    // No network here can be cut, so the connection claims to have failed, for a moment.
+    await page.evaluate(() => {
+      const [pc] = window.connections;
+      Object.defineProperty(pc, "connectionState", { get: () => "failed", configurable: true });
+      pc.dispatchEvent(new Event("connectionstatechange"));
+      delete pc.connectionState;
+    });
+    await eventually("new credentials", async () => (await ufrag()) !== before);
+    await plays(page, (await stats(page)).frames + 30);
+    assert.equal(await page.evaluate(() => window.connections.length), 1, "the session was kept");
+  }));
+
 test("a room that is not there yet is waited for", (t) =>
   kept(t, browser, server, async () => {
     const page = await browser.open(`${server.url}/?room=nobody-here`);
