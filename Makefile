@@ -60,4 +60,5 @@ lint: cargo
 
 bench: cargo
 	@$(call packages,$(BUILD_PACKAGES))
-	cargo bench --locked
+	cargo bench --locked --bench forward
+	cargo bench --locked --bench load -- --matrix --runs 3

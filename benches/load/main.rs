@@ -376,10 +376,10 @@ async fn join_and_leave(load: &Load, server: &Server, identity: &Identity, viewe
             joins.first_media.push(joined.first_media);
             joins.keyframe.push(joined.keyframe);
             joins.headless += usize::from(joined.headless);
+            viewers.leave(joined.viewer);
             if let Some(session) = sessions.remove(&joined.viewer) {
                 server.close(&session.location, joined.viewer).await?;
             }
-            viewers.leave(joined.viewer);
         }
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
