@@ -11,7 +11,8 @@ use std::collections::VecDeque;
 use std::sync::{Arc, mpsc};
 
 /// Packets one worker may be behind another: about 3 s of one 720p source and 20 ms of a hundred, longer than any sane
-/// turn. When full, the packet's layer is dropped until its next keyframe. A lane takes 1.6 MiB once it has been filled.
+/// turn. When full, the packet's layer is dropped until its next keyframe, which the publisher is asked for; one that makes
+/// keyframes in its own time only (every 2 to 4 s, as OBS does) is waited for. A lane takes 1.6 MiB once it has been filled.
 pub(super) const LANE_DEPTH: usize = 1024;
 /// Extensions and payload. No packet that crosses the internet unfragmented exceeds it; longer ones are not forwarded.
 pub(super) const PACKET_MAX: usize = 1500;

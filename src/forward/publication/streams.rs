@@ -98,6 +98,9 @@ pub(super) fn track_of(tracks: &[Track], payload_type: u8) -> Option<(usize, boo
 }
 
 /// What an unknown SSRC carries, if this packet tells. `index`, `repair`: of its payload type's track.
+///
+/// A retransmission of a simulcast layer that does not name its RID is of no use yet: senders name it until they are
+/// heard, and what it would have repaired is asked for again.
 pub(super) fn identify(track: &Track, index: usize, repair: bool, ssrc: u32, known: &Known) -> Option<Role> {
     let parameters = &track.parameters;
     if known
