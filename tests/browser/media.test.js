@@ -255,26 +255,28 @@ test("the program plays smoothly and in sync", (t) =>
     const firstFrameMs = await viewer.evaluate(() => window.firstFrameMs);
     t.diagnostic(`first frame ${Math.round(firstFrameMs)} ms after the POST`);
     assert.ok(firstFrameMs < 1_000, `first frame after ${firstFrameMs} ms`);
-    // The jitter buffer finds its size in the first seconds.
     const before = await eventually("steady playback", async () => {
       const now = await received(viewer);
       return now.video?.framesDecoded > 45 && now.audio?.estimatedPlayoutTimestamp && now.video.estimatedPlayoutTimestamp && now;
     });
+    // Chromium moves sound and picture towards each other by small steps: what counts is that it gets there and stays.
+    const IN_SYNC_MS = 50;
+    const STAYS_MS = 3_000;
     const skews = [];
-    const after = await eventually("five seconds", async () => {
+    const after = await eventually("five seconds of playback, the last three of them in sync", async () => {
       const now = await received(viewer);
-      skews.push(now.audio.estimatedPlayoutTimestamp - now.video.estimatedPlayoutTimestamp);
-      return now.video.timestamp - before.video.timestamp >= 5_000 && now;
-    });
+      skews.push({ at: now.video.timestamp, ms: now.audio.estimatedPlayoutTimestamp - now.video.estimatedPlayoutTimestamp });
+      const astray = skews.findLast(({ ms }) => Math.abs(ms) > IN_SYNC_MS)?.at ?? 0;
+      return now.video.timestamp - Math.max(astray, before.video.timestamp + 2_000) >= STAYS_MS && now;
+    }, 20_000).catch((error) => assert.fail(`${error.message}: ${skews.slice(-60).map(({ ms }) => Math.round(ms)).join(" ")}`));
     const seconds = (after.video.timestamp - before.video.timestamp) / 1_000;
     const fps = (after.video.framesDecoded - before.video.framesDecoded) / seconds;
     const samples = after.audio.totalSamplesReceived - before.audio.totalSamplesReceived;
     const concealed = (after.audio.concealedSamples - before.audio.concealedSamples) / samples;
-    const skewMs = skews.sort((a, b) => a - b)[skews.length >> 1];
-    t.diagnostic(`${fps.toFixed(1)} fps, ${(concealed * 100).toFixed(2)} % of the sound concealed, sound ${skewMs} ms ahead`);
+    t.diagnostic(`${fps.toFixed(1)} fps, ${(concealed * 100).toFixed(2)} % of the sound concealed, over ${seconds.toFixed(1)} s`);
+    t.diagnostic(`sound ${skews.at(-1).ms} ms ahead of the picture`);
     assert.ok(Math.abs(fps - 30) < 2, `${fps} fps`);
     assert.ok(samples > 0 && concealed < 0.02, `${concealed} of ${samples} samples concealed`);
-    assert.ok(Math.abs(skewMs) < 50, `${skewMs} ms between sound and picture`);
   }));
 
 test("without UDP the media goes over TCP", (t) =>
