@@ -20,6 +20,9 @@
 //! | [`demo`] | S | a clip that publishes itself through the ordinary WHIP door |
 //! | [`web`] | S | the embedded pages |
 
+// where it is needed, the module says why
+#![deny(unsafe_code)]
+
 pub mod api;
 pub mod cli;
 pub mod config;

@@ -42,8 +42,8 @@ pub(super) struct Shown {
 enum Flow {
     /// Nothing flows until a start: a keyframe for video, any packet for audio.
     Stopped,
-    /// Packets come from the ring, this sequence number next, with the next turn or at `resume`.
-    CatchingUp { cursor: u64, resume: Instant },
+    /// Packets come from the ring, this sequence number next, so many of them at `resume`.
+    CatchingUp { cursor: u64, burst: usize, resume: Instant },
     /// Packets go out as they come in.
     Live,
 }
@@ -52,9 +52,10 @@ enum Flow {
 pub(super) const START_AGE: Duration = Duration::from_secs(1);
 /// While a keyframe is as young as this, what is missing behind it is being asked for again.
 const REPAIR_AGE: Duration = Duration::from_millis(100);
-/// Packets out of the ring per turn: a start of 10 s of video is spread over some turns instead of overflowing a queue,
-/// and a whole keyframe fits into the first.
-const CATCH_UP_PACKETS: usize = 128;
+/// Packets out of the ring at once: a whole keyframe to begin with, then about 60 Mbit/s, so that a start of 10 s of video
+/// overflows no queue of ours and few of those behind us.
+const START_PACKETS: usize = 128;
+const CATCH_UP_PACKETS: usize = 32;
 const CATCH_UP_INTERVAL: Duration = Duration::from_millis(5);
 /// A keyframe is asked for again while waiting for one that flows, and while waiting for one of a camera that is off.
 const WISH_INTERVAL: Duration = Duration::from_millis(500);
@@ -201,7 +202,7 @@ impl Outgoing {
         };
         match self.flow {
             Flow::Stopped => {}
-            Flow::CatchingUp { cursor, .. } => self.catch_up(layer, cursor, sink),
+            Flow::CatchingUp { cursor, burst, resume } => self.catch_up(layer, (cursor, burst, resume), sink),
             Flow::Live => {
                 let served = std::mem::replace(&mut self.served, layer.stored());
                 for sequence in layer.fresh_since(served) {
@@ -325,13 +326,19 @@ impl Outgoing {
             .switcher
             .current()
             .is_some_and(|run| run.source == source && run.layer == wanted);
-        let served = if known { self.served } else { 0 };
+        // a feed that was given up and made anew counts anew
+        let served = if known && self.served <= layer.stored() {
+            self.served
+        } else {
+            0
+        };
         let (first, flow) = match (self.kind, &layer.keyframe) {
             (MediaKind::Audio, _) => (layer.fresh_since(served).first().copied(), Flow::Live),
             (MediaKind::Video, Some(keyframe)) if self.startable(source, input, wanted, layer, keyframe, now) => (
                 Some(keyframe.sequence),
                 Flow::CatchingUp {
                     cursor: keyframe.sequence,
+                    burst: START_PACKETS,
                     resume: now,
                 },
             ),
@@ -383,13 +390,21 @@ impl Outgoing {
         !seen && (whole || input.ignores_keyframe_requests)
     }
 
-    /// The next packets out of the ring; what came late and belongs before them first.
-    fn catch_up<S: Seal>(&mut self, layer: &FeedLayer, mut cursor: u64, sink: &mut Sink<S>) {
+    /// The next packets out of the ring, if it is time; what came late and belongs before them first.
+    fn catch_up<S: Seal>(
+        &mut self,
+        layer: &FeedLayer,
+        (mut cursor, burst, resume): (u64, usize, Instant),
+        sink: &mut Sink<S>,
+    ) {
         let served = std::mem::replace(&mut self.served, layer.stored());
         for sequence in layer.fresh_since(served).iter().filter(|sequence| **sequence < cursor) {
             if let Some(packet) = layer.ring.get(*sequence) {
                 self.send(layer, &packet, Some(packet.meta.arrival), sink);
             }
+        }
+        if sink.now < resume {
+            return;
         }
         let fresh = layer
             .fresh_since(0)
@@ -398,7 +413,7 @@ impl Outgoing {
         let fresh_from = fresh.map(|packet| packet.meta.arrival);
         let Some(newest) = layer.ring.newest() else { return };
         let mut sent = 0;
-        while cursor <= newest && sent < CATCH_UP_PACKETS {
+        while cursor <= newest && sent < burst {
             if let Some(packet) = layer.ring.get(cursor) {
                 let arrival = packet.meta.arrival;
                 self.send(
@@ -415,7 +430,11 @@ impl Outgoing {
         self.flow = if cursor > newest {
             Flow::Live
         } else {
-            Flow::CatchingUp { cursor, resume }
+            Flow::CatchingUp {
+                cursor,
+                burst: CATCH_UP_PACKETS,
+                resume,
+            }
         };
     }
 

@@ -73,7 +73,12 @@ fn the_wish_is_repeated_while_no_keyframe_comes() {
     world.sources[0].answer_at[0] = Some(world.now);
     world.run(ms(4000));
     let late = world.view(View::Program, 1);
-    world.run(ms(50));
+    // a keyframe at once, and what follows it at a pace that lines can take
+    world.run(ms(1));
+    assert_eq!(world.video(late).len(), 128);
+    world.run(ms(24));
+    assert!(world.video(late).len() <= 128 + 5 * 32 + 8);
+    world.run(ms(75));
     let sent = world.video(late);
     assert!(sent[0].origin.keyframe && world.now - sent[0].origin.arrival > ms(3000));
     assert_eq!(

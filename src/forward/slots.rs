@@ -136,7 +136,8 @@ impl Slots {
     }
 
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
-        (!self.waiting.is_empty()).then_some(self.next_change)
+        let contested = !self.waiting.is_empty() && !self.occupants.is_empty();
+        contested.then_some(self.next_change)
     }
 
     /// What the view admits, the newest transport of each (user, kind) only, in order of importance.
@@ -391,7 +392,9 @@ mod tests {
         let now = Instant::now();
         let mut slots = stage(0, now);
         slots.occupants.clear();
-        slots.reconcile(&[], quiet, now);
-        assert_eq!(slots.poll_timeout(), None);
+        for sources in [&[][..], &[camera(1, 1, "one")]] {
+            slots.reconcile(sources, quiet, now);
+            assert_eq!(slots.poll_timeout(), None);
+        }
     }
 }

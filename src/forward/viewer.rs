@@ -462,6 +462,9 @@ fn wish(events: &mut VecDeque<ViewerEvent>, source: SourceId, layer: LayerIndex)
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::forward::{FeedDescription, Permission, SeatIndex, SourceKind};
+    use crate::rtp::parameters::{Feedback, SendCodec, SendTrack};
+    use crate::rtp::{Codec, ExtensionMap, Meta, PacketView};
 
     /// A room's audience is thousands of these, most of them with one slot.
     #[test]
@@ -469,13 +472,99 @@ mod tests {
         assert!(size_of::<Viewer>() + size_of::<Lane>() <= 2048);
     }
 
+    struct Nothing;
+
+    impl Seal for Nothing {
+        fn seal_rtp(&mut self, _: &mut Vec<u8>, _: usize, _: usize, _: u32, _: u64) {}
+        fn seal_rtcp(&mut self, _: &mut Vec<u8>, _: usize) {}
+    }
+
+    /// A worker that no viewer needs a source on gives its feed up, and makes another when the source is wanted again.
+    #[test]
+    fn sound_goes_on_with_a_feed_that_was_made_anew() {
+        const SOURCE: SourceId = SourceId(7);
+        let now = Instant::now();
+        let codec = SendCodec {
+            codec: Codec::Opus,
+            payload_type: 111,
+            rtx_payload_type: None,
+        };
+        let track = SendTrack {
+            kind: MediaKind::Audio,
+            mid: "0".into(),
+            codecs: vec![codec],
+            extensions: ExtensionMap::default(),
+            feedback: Feedback::default(),
+            ssrc: 1,
+            rtx_ssrc: 2,
+        };
+        let parameters = SendParameters {
+            slots: vec![SendSlot {
+                audio: Some(track),
+                video: None,
+            }],
+            cname: "room".into(),
+        };
+        let source_on = |seat| SourceInfo {
+            id: SOURCE,
+            seat: SeatIndex(seat),
+            kind: SourceKind::Camera,
+            user: "guest".into(),
+            worker: 0,
+            audio: Some(Codec::Opus),
+            video: None,
+            layers: 1,
+            permission: Permission {
+                audio: true,
+                video: true,
+            },
+            connected: true,
+        };
+        let view = View::Seat {
+            seat: SeatIndex(3),
+            kind: SourceKind::Camera,
+        };
+        let description = FeedDescription {
+            audio: Some(Codec::Opus),
+            video: None,
+            layers: 1,
+        };
+        let (mut feeds, mut batch) = (Feeds::default(), Batch::default());
+        let mut viewer = Viewer::new(parameters, view, 1, now);
+        viewer.set_open(true, now);
+        let mut hear = |viewer: &mut Viewer, feeds: &mut Feeds, sequence: u64| {
+            let meta = Meta {
+                sequence,
+                timestamp: sequence as u32 * 960,
+                marker: false,
+                starts_keyframe: true,
+                codec: Codec::Opus,
+                arrival: now,
+                extensions_len: 0,
+            };
+            let packet = PacketView { meta, bytes: &[1, 2] };
+            feeds
+                .insert(SOURCE, description)
+                .store(MediaKind::Audio, LayerIndex(0), packet);
+            viewer.forward(feeds, &mut Nothing, &mut batch, now);
+            feeds.clear_fresh();
+            batch.datagrams.len()
+        };
+        viewer.reconcile(&[source_on(3)], &feeds, now);
+        for sequence in 1..=10 {
+            assert_eq!(hear(&mut viewer, &mut feeds, sequence), sequence as usize);
+        }
+        // the guest moves away and back
+        viewer.reconcile(&[source_on(4)], &feeds, now);
+        feeds.remove(SOURCE);
+        viewer.reconcile(&[source_on(3)], &feeds, now);
+        for sequence in 11..=20 {
+            assert_eq!(hear(&mut viewer, &mut feeds, sequence), sequence as usize);
+        }
+    }
+
     #[test]
     fn send_times_are_24_bits_that_wrap() {
-        struct Nothing;
-        impl Seal for Nothing {
-            fn seal_rtp(&mut self, _: &mut Vec<u8>, _: usize, _: usize, _: u32, _: u64) {}
-            fn seal_rtcp(&mut self, _: &mut Vec<u8>, _: usize) {}
-        }
         let epoch = Instant::now();
         let mut line = Line {
             transport_sequence: 0,

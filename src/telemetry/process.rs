@@ -1,6 +1,8 @@
 //! What the operating system says about this process: CPU, memory, descriptors, under the names every Prometheus client
 //! uses.
 
+#![expect(unsafe_code, reason = "two constants of the system, which only sysconf tells")]
+
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::{self, MetricFamily, MetricType};
 use std::collections::HashMap;

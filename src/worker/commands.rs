@@ -31,13 +31,15 @@ impl Core {
                 view,
             } => self.view((peer, room), transport, media, view, now),
             Command::Close { peer, done } => {
+                let others = self.subscribers_of(peer);
                 self.close(peer);
-                self.acks.extend(done);
+                self.acknowledge(done, &others);
             }
             Command::Restart { peer, local, remote } => self.restart(peer, local, remote, now),
             Command::Permit { peer, permission, done } => {
                 self.permit(peer, permission, now);
-                self.acks.extend(done);
+                let others = self.subscribers_of(peer);
+                self.acknowledge(done, &others);
             }
             Command::Sources { room, sources } => {
                 self.room(room).sources = sources;

@@ -8,9 +8,9 @@ use super::peers::{Media, Peer, Peers, Publisher};
 use super::room::Room;
 use super::tcp::TCP_SOCKET;
 use super::timers::Timers;
-use super::{Event, Message, RoomKey};
+use super::{Event, Message, PeerId, RoomKey};
 use crate::forward::{FeedUpdate, Ingested, LayerIndex, PublicationEvent, Seal, SourceId, ViewerEvent};
-use crate::rtp::NtpClock;
+use crate::rtp::{MediaKind, NtpClock};
 use crate::telemetry::WorkerMetrics;
 use crate::transport::{self, CloseReason, Dropped, Path, Received, dtls};
 use std::collections::{BTreeMap, HashMap};
@@ -63,6 +63,10 @@ pub(super) struct Core {
     pub epoch: u32,
     /// Answered once what was queued before them is sent.
     pub acks: Vec<oneshot::Sender<()>>,
+    /// Answered once other workers have done their part; at most one per command that waits for an answer.
+    pub fences: Vec<Fence>,
+    /// Counts fences.
+    pub last_fence: u64,
     /// Viewers whose train met a full queue; their media goes on with the next turn.
     pub reopening: Vec<usize>,
     /// TCP connections on which a check succeeded, and those that are not needed any more.
@@ -70,6 +74,14 @@ pub(super) struct Core {
     pub abandoned: Vec<u32>,
     pub stopping: bool,
     pub scratch: Vec<u8>,
+}
+
+/// An acknowledgement that waits for other workers.
+pub(super) struct Fence {
+    pub id: u64,
+    /// Workers that have not answered.
+    pub missing: usize,
+    pub done: oneshot::Sender<()>,
 }
 
 /// What the pure parts report besides packets.
@@ -90,7 +102,7 @@ impl Reports {
     }
 
     /// `true`: the viewer may want other sources now.
-    pub fn viewer(&mut self, peer: super::PeerId, created: Instant, event: ViewerEvent, now: Instant) -> bool {
+    pub fn viewer(&mut self, peer: PeerId, created: Instant, event: ViewerEvent, now: Instant) -> bool {
         match event {
             ViewerEvent::KeyframeWanted { source, layer } => {
                 if !self.wishes.contains(&(source, layer)) {
@@ -176,6 +188,8 @@ impl Core {
             requests: Vec::new(),
             epoch: 0,
             acks: Vec::new(),
+            fences: Vec::new(),
+            last_fence: 0,
             reopening: Vec::new(),
             proven: Vec::new(),
             abandoned: Vec::new(),
@@ -205,9 +219,9 @@ impl Core {
                         rooms: &mut self.rooms,
                         fresh: &mut self.fresh,
                         neighbours: &mut self.neighbours,
-                        metrics,
+                        reports: &mut self.reports,
                     };
-                    spread.take(peer.room, publisher, packet, rtp_index, arrived);
+                    spread.take((peer.id, peer.room), publisher, packet, rtp_index, arrived);
                 }
             }
             Ok(Received::Rtcp(compound)) => match &mut peer.media {
@@ -219,7 +233,7 @@ impl Core {
                         let before = self.outbox.batch.datagrams.len();
                         viewer.handle_rtcp(compound, feeds, seal, &mut self.outbox.batch, now);
                         let answered = self.outbox.batch.datagrams.len() - before;
-                        metrics.retransmissions.add(answered as u64);
+                        self.reports.metrics.retransmissions.add(answered as u64);
                         self.outbox.assign(path, Some(index));
                     }
                 }
@@ -293,7 +307,8 @@ impl Core {
                         self.abandoned.push(path.socket);
                     }
                 }
-                transport::Event::PathSelected(_) => {}
+                // what blocked a viewer was the queue of the path before
+                transport::Event::PathSelected(_) => self.unblock(index, now),
                 transport::Event::Connected(profile) => self.connected(index, profile, now),
                 transport::Event::Closed(reason) => closed = Some(reason),
             }
@@ -360,32 +375,13 @@ impl Core {
                 }
             }
             Media::Publisher(publisher) => {
-                let mut passing_on = Spread {
+                let mut spread = Spread {
                     rooms: &mut self.rooms,
                     fresh: &mut self.fresh,
                     neighbours: &mut self.neighbours,
-                    metrics: &self.reports.metrics,
+                    reports: &mut self.reports,
                 };
-                while let Some(event) = publisher.publication.poll_event() {
-                    let peer_id = peer.id;
-                    let event = match event {
-                        PublicationEvent::Feed(update) => {
-                            passing_on.update(peer.room, publisher, update, now);
-                            continue;
-                        }
-                        PublicationEvent::Media { kind, flowing } => Event::Media {
-                            peer: peer_id,
-                            kind,
-                            flowing,
-                        },
-                        PublicationEvent::VideoSize { width, height } => Event::VideoSize {
-                            peer: peer_id,
-                            width,
-                            height,
-                        },
-                    };
-                    self.reports.events.push(event);
-                }
+                spread.pass_on((peer.id, peer.room), publisher, now);
                 self.reports.publication(publisher);
                 self.send_feedback(index, now);
             }
@@ -400,9 +396,11 @@ impl Core {
         let Media::Publisher(publisher) = &mut peer.media else {
             return;
         };
-        let Some(path) = peer.transport.path() else { return };
+        let path = peer.transport.path();
         let Some(seal) = peer.transport.sender() else { return };
         while publisher.publication.poll_rtcp(now, &mut self.scratch) {
+            // without a path it is due all the same, or its deadline would never be over
+            let Some(path) = path else { continue };
             let batch = &mut self.outbox.batch;
             let start = batch.bytes.len();
             batch.bytes.extend_from_slice(&self.scratch);
@@ -412,7 +410,8 @@ impl Core {
         }
     }
 
-    pub fn handle_timeouts(&mut self, now: Instant) {
+    /// `send` empties the outbox whenever it is full.
+    pub fn handle_timeouts(&mut self, now: Instant, mut send: impl FnMut(&mut Outbox)) {
         let mut due = std::mem::take(&mut self.due);
         while let Some(index) = self.timers.pop(now) {
             due.push(index);
@@ -423,6 +422,9 @@ impl Core {
             let deadline = self.peers.at_mut(index).and_then(|peer| peer.deadline());
             if deadline.is_some_and(|deadline| deadline <= now) {
                 self.timers.set(index, Some(now + RETRY_TIMER));
+            }
+            if self.outbox.is_full() {
+                send(&mut self.outbox);
             }
         }
         self.due = due;
@@ -554,35 +556,61 @@ struct Spread<'c> {
     rooms: &'c mut BTreeMap<RoomKey, Room>,
     fresh: &'c mut Vec<RoomKey>,
     neighbours: &'c mut [Option<Neighbour>],
-    metrics: &'c WorkerMetrics,
+    reports: &'c mut Reports,
 }
 
 impl Spread<'_> {
-    fn take(&mut self, key: RoomKey, publisher: &mut Publisher, packet: &mut [u8], index: u64, arrived: Instant) {
-        let Publisher {
-            source,
-            publication,
-            subscribers,
-            ..
-        } = publisher;
-        let Some(Ingested { kind, layer, packet }) = publication.handle_rtp(packet, index, arrived) else {
+    fn take(
+        &mut self,
+        (peer, key): (PeerId, RoomKey),
+        publisher: &mut Publisher,
+        packet: &mut [u8],
+        index: u64,
+        arrived: Instant,
+    ) {
+        let Some(Ingested { kind, layer, packet }) = publisher.publication.handle_rtp(packet, index, arrived) else {
             return;
         };
+        // an interruption stands before the packet it was found by
+        self.pass_on((peer, key), publisher, arrived);
+        let metrics = &self.reports.metrics;
         if packet.bytes.len() > PACKET_MAX {
-            self.metrics.dropped_malformed.add(1);
+            metrics.dropped_malformed.add(1);
             return;
         }
+        let source = publisher.source;
         if let Some(room) = self.rooms.get_mut(&key) {
-            room.store(key, (*source, kind, layer), packet, self.fresh);
+            room.store(key, (source, kind, layer), packet, self.fresh);
         }
-        for subscriber in subscribers {
+        for subscriber in &mut publisher.subscribers {
             let Some(Some(lane)) = self.neighbours.get_mut(subscriber.worker) else {
                 continue;
             };
-            match lane.push(subscriber, *source, kind, layer, packet) {
-                Pushed::Taken => self.metrics.lane_packets.add(1),
-                Pushed::Dropped => self.metrics.dropped_lane_full.add(1),
+            match lane.push(subscriber, source, kind, layer, packet) {
+                Pushed::Taken => metrics.lane_packets.add(1),
+                Pushed::Dropped => {
+                    metrics.dropped_lane_full.add(1);
+                    // the viewers over there see no gap and would not ask
+                    if kind == MediaKind::Video {
+                        publisher.publication.request_keyframe(layer, arrived);
+                    }
+                }
             }
+        }
+    }
+
+    /// What the publication has to say.
+    fn pass_on(&mut self, (peer, key): (PeerId, RoomKey), publisher: &mut Publisher, now: Instant) {
+        while let Some(event) = publisher.publication.poll_event() {
+            let event = match event {
+                PublicationEvent::Feed(update) => {
+                    self.update(key, publisher, update, now);
+                    continue;
+                }
+                PublicationEvent::Media { kind, flowing } => Event::Media { peer, kind, flowing },
+                PublicationEvent::VideoSize { width, height } => Event::VideoSize { peer, width, height },
+            };
+            self.reports.events.push(event);
         }
     }
 

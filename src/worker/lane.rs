@@ -66,6 +66,10 @@ pub(super) enum Note {
     Update { source: SourceId, update: FeedUpdate },
     /// From the owner: the publisher is gone, nothing of it may be forwarded any more.
     Gone { source: SourceId },
+    /// To be answered by [`Passed`](Self::Passed) once what was said before it is in force.
+    Fence { id: u64 },
+    /// To who set up the fence.
+    Passed { id: u64 },
 }
 
 /// What one subscribed worker still gets of a source.

@@ -1,5 +1,10 @@
 //! Waiting for sockets, with deadlines finer than a millisecond, and being woken by other threads.
 
+#![expect(
+    unsafe_code,
+    reason = "epoll and eventfd: the standard library waits for one socket at a time"
+)]
+
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::time::Duration;

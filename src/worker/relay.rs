@@ -1,14 +1,15 @@
 //! The part of a worker that deals with the others: which sources it subscribes to, what it answers, and what comes out
 //! of the lanes.
 
-use super::core::Core;
+use super::core::{Core, Fence};
 use super::lane::{Arrived, Neighbour, Note, Subscriber};
 use super::peers::{Media, Publisher};
 use super::room::{Room, Subscription};
-use super::{Message, RoomKey};
+use super::{Message, PeerId, RoomKey};
 use crate::forward::{FeedDescription, LayerIndex, SourceId};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Instant;
+use tokio::sync::oneshot;
 
 /// Messages taken per turn; more are taken in the next, so that media is not held up by a flood of joins.
 const MESSAGES_PER_TURN: usize = 512;
@@ -103,11 +104,58 @@ impl Core {
                     }
                 }
                 Note::KeyframeWanted { source, layer } => self.request_keyframe(source, layer, now),
+                // updates are in force when they come out of the lane, and what was sealed before has been sent
+                Note::Fence { id } => {
+                    if let Some(Some(lane)) = self.neighbours.get_mut(from) {
+                        lane.note(Note::Passed { id });
+                    }
+                }
+                Note::Passed { id } => self.fence_passed(id),
                 // not requests
                 Note::Begin { .. } | Note::Update { .. } | Note::Gone { .. } => {}
             }
         }
         self.requests.clear();
+    }
+
+    /// Answers `done` when this turn's packets are sent and `workers` have done what they were told before.
+    pub fn acknowledge(&mut self, done: Option<oneshot::Sender<()>>, workers: &[usize]) {
+        let Some(done) = done else { return };
+        self.last_fence += 1;
+        let id = self.last_fence;
+        let mut missing = 0;
+        for worker in workers {
+            if let Some(Some(lane)) = self.neighbours.get_mut(*worker) {
+                lane.note(Note::Fence { id });
+                missing += 1;
+            }
+        }
+        if missing == 0 {
+            self.acks.push(done);
+        } else {
+            self.fences.push(Fence { id, missing, done });
+        }
+    }
+
+    fn fence_passed(&mut self, id: u64) {
+        let Some(at) = self.fences.iter().position(|fence| fence.id == id) else {
+            return;
+        };
+        if let Some(fence) = self.fences.get_mut(at) {
+            fence.missing -= 1;
+            if fence.missing == 0 {
+                self.acks.push(self.fences.swap_remove(at).done);
+            }
+        }
+    }
+
+    /// The workers that were told of the peer's packets so far.
+    pub fn subscribers_of(&mut self, id: PeerId) -> Vec<usize> {
+        let index = self.peers.index_of(id);
+        match index.and_then(|index| self.peers.at_mut(index)).map(|peer| &peer.media) {
+            Some(Media::Publisher(publisher)) => publisher.subscribers.iter().map(|known| known.worker).collect(),
+            Some(Media::Viewer(_)) | None => Vec::new(),
+        }
     }
 
     /// A worker gets the source from now on: first what its feed has to know, then the packets since the last keyframe,

@@ -3,6 +3,11 @@
 //! A train is what the kernel sends as one message and cuts itself (`UDP_SEGMENT`): datagrams of one size to one address,
 //! of which only the last may be shorter. It is what makes forwarding cheap; `sendmmsg` alone saves little.
 
+#![expect(
+    unsafe_code,
+    reason = "batches of datagrams: the standard library sends and receives them one by one"
+)]
+
 use super::outbox::Run;
 use socket2::{Domain, SockRef, Socket, Type};
 use std::io;
@@ -24,6 +29,11 @@ const SEND_MESSAGES: usize = 1024;
 const SOCKET_BUFFER: usize = 8 << 20;
 /// A datagram that seems to have waited longer than this did not: the system's clock was set meanwhile.
 const AGE_MAX: Duration = Duration::from_secs(1);
+
+/// How long one call waits for room in a full queue. A flush leaves a gigabit port in 2 ms, and without the privilege for a
+/// larger buffer the kernel queues less than that: what would be dropped is only early. When it is over, the line is slower
+/// than what is sent, and dropping to keyframes is the answer.
+const SEND_PATIENCE: Duration = Duration::from_millis(3);
 
 /// End of a datagram in the arena, and when the packet it forwards arrived.
 type Datagram = (usize, Option<Instant>);
@@ -128,10 +138,11 @@ impl UdpSocket {
         report: &mut SendReport,
     ) {
         self.outbound.prepare(bytes, datagrams, runs, self.gso);
+        let mut patience = Patience::default();
         let mut at = 0;
         while let Some(&message) = self.outbound.messages.get(at) {
             if message.segment.is_some() && !self.gso {
-                at = self.send_apart(bytes, datagrams, at, report);
+                at = self.send_apart(bytes, datagrams, at, &mut patience, report);
                 continue;
             }
             report.calls += 1;
@@ -146,6 +157,7 @@ impl UdpSocket {
                 }
                 Err(error) => match Fault::of(&error) {
                     Fault::Again => {}
+                    Fault::Full if patience.waits_for(&self.fd, &error) => {}
                     Fault::Full => at = self.drop_run(at, report),
                     Fault::Refused if message.segment.is_some() => {
                         // EIO: the device cannot checksum; before any success: the kernel cannot. Else: this path.
@@ -153,7 +165,7 @@ impl UdpSocket {
                             tracing::warn!(socket = %self.local, %error, "no UDP GSO on this host, sending datagrams one by one");
                             self.gso = false;
                         }
-                        at = self.send_apart(bytes, datagrams, at, report);
+                        at = self.send_apart(bytes, datagrams, at, &mut patience, report);
                     }
                     Fault::Refused | Fault::Other => {
                         report.errors += message.datagrams() as u64;
@@ -165,7 +177,14 @@ impl UdpSocket {
     }
 
     /// Sends the datagrams of one train one by one; returns the next message to send.
-    fn send_apart(&mut self, bytes: &[u8], datagrams: &[Datagram], at: usize, report: &mut SendReport) -> usize {
+    fn send_apart(
+        &mut self,
+        bytes: &[u8],
+        datagrams: &[Datagram],
+        at: usize,
+        patience: &mut Patience,
+        report: &mut SendReport,
+    ) -> usize {
         let Some(&message) = self.outbound.messages.get(at) else {
             return at + 1;
         };
@@ -183,6 +202,7 @@ impl UdpSocket {
                 }
                 Err(error) => match Fault::of(&error) {
                     Fault::Again => continue,
+                    Fault::Full if patience.waits_for(&self.fd, &error) => continue,
                     Fault::Full => {
                         report.blocked += (message.last - index) as u64;
                         report.blocked_runs.push(message.run);
@@ -237,6 +257,43 @@ impl Fault {
             _ => Fault::Other,
         }
     }
+}
+
+/// What is left of [`SEND_PATIENCE`].
+#[derive(Default)]
+struct Patience {
+    until: Option<Instant>,
+}
+
+impl Patience {
+    /// `true`: there is room now. A device whose queue is full (ENOBUFS) does not say when it has room again.
+    fn waits_for(&mut self, fd: &impl AsRawFd, error: &io::Error) -> bool {
+        if error.raw_os_error() != Some(libc::EAGAIN) {
+            return false;
+        }
+        let now = Instant::now();
+        let left = self
+            .until
+            .get_or_insert(now + SEND_PATIENCE)
+            .saturating_duration_since(now);
+        !left.is_zero() && becomes_writable(fd, left)
+    }
+}
+
+/// Waits for room to write, at most so long (less than a second).
+fn becomes_writable(fd: &impl AsRawFd, timeout: Duration) -> bool {
+    let mut polled = libc::pollfd {
+        fd: fd.as_raw_fd(),
+        events: libc::POLLOUT,
+        revents: 0,
+    };
+    let timeout = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: timeout.subsec_nanos().into(),
+    };
+    // SAFETY: one live entry and a live timeout; no signal mask is given.
+    let ready = unsafe { libc::ppoll(&mut polled, 1, &timeout, std::ptr::null()) };
+    ready == 1 && polled.revents & libc::POLLOUT != 0
 }
 
 /// Where a train that begins with datagram `first` (whose bytes begin at `start`) ends: the index behind its last
@@ -778,7 +835,10 @@ mod tests {
         assert_eq!(sender.outbound.messages.len(), 1);
         sender.gso = false;
         let mut report = SendReport::default();
-        assert_eq!(sender.send_apart(&bytes, &datagrams, 0, &mut report), 1);
+        assert_eq!(
+            sender.send_apart(&bytes, &datagrams, 0, &mut Patience::default(), &mut report),
+            1
+        );
         assert_eq!((report.datagrams, report.bytes, report.calls), (5, 5000, 5));
         assert_eq!(received(&mut receiver, 5).len(), 5);
     }
@@ -819,6 +879,31 @@ mod tests {
         sender.send(&bytes, &datagrams, runs.iter().enumerate(), &mut report);
         assert_eq!((report.datagrams, report.errors), (2, 2));
         assert_eq!(received(&mut receiver, 2).len(), 2);
+    }
+
+    #[test]
+    fn room_is_waited_for_but_not_long() {
+        let (sender, receiver) = std::os::unix::net::UnixDatagram::pair().unwrap();
+        sender.set_nonblocking(true).unwrap();
+        let full = loop {
+            if let Err(error) = sender.send(&[0; 1000]) {
+                break error;
+            }
+        };
+        let mut patience = Patience::default();
+        assert!(!patience.waits_for(&sender, &full), "nobody reads");
+        assert!(patience.until.is_some_and(|until| until <= Instant::now()));
+        let (entered, reading) = std::sync::mpsc::channel();
+        let reader = std::thread::spawn(move || {
+            reading.recv().unwrap();
+            while receiver.recv(&mut [0; 1000]).is_ok_and(|length| length > 0) {}
+        });
+        entered.send(()).unwrap();
+        assert!(becomes_writable(&sender, Duration::from_millis(999)));
+        assert!(!patience.waits_for(&sender, &full), "it is used up");
+        sender.set_nonblocking(false).unwrap();
+        sender.send(&[]).unwrap();
+        reader.join().unwrap();
     }
 
     #[test]

@@ -265,7 +265,11 @@ impl Tcp {
                 blocked: None,
             },
         );
-        metrics.tcp_connections.set(self.connections.len() as u64);
+    }
+
+    /// Open connections.
+    pub fn len(&self) -> usize {
+        self.connections.len()
     }
 
     /// Reads what is there; hands each frame to `each`. `false`: the connection is over and gone.
@@ -293,7 +297,6 @@ impl Tcp {
             };
             if over {
                 self.close(id);
-                metrics.tcp_connections.set(self.connections.len() as u64);
                 return false;
             }
         }
@@ -396,7 +399,6 @@ impl Tcp {
         while let Some(id) = self.connections.iter().find(|(_, c)| late(c)).map(|(id, _)| *id) {
             self.close(id);
             metrics.tcp_refused.add(1);
-            metrics.tcp_connections.set(self.connections.len() as u64);
         }
     }
 }
@@ -527,7 +529,7 @@ mod tests {
         drop(client);
         assert!(!tcp.read(TCP_SOCKET, &metrics, |_, _| {}));
         assert_eq!(tcp.queue(TCP_SOCKET, b"late", None), Queued::Gone);
-        assert_eq!(metrics.tcp_connections.value(), 0);
+        assert_eq!(tcp.len(), 0);
     }
 
     #[test]

@@ -9,7 +9,9 @@ use crate::transport::CloseReason;
 use crate::transport::ice::Protocol;
 use crate::transport::testing::{Plain, TestPeer};
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, TcpStream};
+use std::net::{Ipv4Addr, Ipv6Addr, TcpStream};
+
+mod cores;
 
 const ROOM: RoomKey = RoomKey(1);
 const SOURCE: SourceId = SourceId(10);
@@ -50,7 +52,7 @@ impl Link {
         let wait = Some(Duration::from_millis(1));
         match protocol {
             Protocol::Udp => {
-                let socket = std::net::UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+                let socket = std::net::UdpSocket::bind((address.ip(), 0)).unwrap();
                 socket.connect(address).unwrap();
                 socket.set_read_timeout(wait).unwrap();
                 Link::Udp(socket)
@@ -611,6 +613,41 @@ fn what_is_forbidden_does_not_flow_and_what_is_closed_is_gone() {
         done: Some(done),
     });
     wait_for(&mut unknown);
+    stage.stop();
+}
+
+#[test]
+fn media_follows_a_viewer_whose_port_changes() {
+    let mut stage = Stage::new(config(1));
+    let (mut viewer, ssrc) = stage.view(PeerId(1), 0, Protocol::Udp);
+    assert_whole(&stage.watch(&mut viewer, ssrc, 50));
+    let here = Link::to(&stage.handles[0], Protocol::Udp);
+    let mut before = std::mem::replace(&mut viewer.link, here);
+    let check = viewer.peer.check();
+    viewer.link.send(&check);
+    let seen = stage.watch(&mut viewer, ssrc, 50);
+    let continues = |pair: &[(u16, bool, u32)]| pair[0].0.wrapping_add(1) == pair[1].0;
+    assert!(seen.video.windows(2).all(continues), "{:?}", seen.video);
+    while !before.receive().is_empty() {}
+    stage.watch(&mut viewer, ssrc, 20);
+    assert!(before.receive().is_empty(), "one check was enough");
+    assert_eq!(stage.handles[0].metrics().viewers.value(), 1);
+    stage.stop();
+}
+
+#[test]
+fn peers_with_ipv6_are_served() {
+    if std::net::UdpSocket::bind((Ipv6Addr::LOCALHOST, 0)).is_err() {
+        return;
+    }
+    let mut stage = Stage::new(Config {
+        addresses: vec![Ipv6Addr::LOCALHOST.into()],
+        ..config(2)
+    });
+    for (id, protocol) in [(1, Protocol::Udp), (2, Protocol::TcpPassive)] {
+        let (mut viewer, ssrc) = stage.view(PeerId(id), 1, protocol);
+        assert_whole(&stage.watch(&mut viewer, ssrc, 50));
+    }
     stage.stop();
 }
 

@@ -98,16 +98,16 @@ impl Worker {
         for path in self.io.tcp.lost() {
             self.core.path_lost(path);
         }
-        self.core.handle_timeouts(now);
-        self.core.conclude(now);
-        // before the long part: the others can begin with theirs
-        self.core.wake_neighbours();
-        self.io.send(&mut self.core.outbox, &self.poll, &metrics);
         let Worker { io, core, poll, .. } = self;
+        core.handle_timeouts(now, |outbox| io.send(outbox, poll, &metrics));
+        core.conclude(now);
+        // before the long part: the others can begin with theirs
+        core.wake_neighbours();
+        io.send(&mut core.outbox, poll, &metrics);
         core.forward(now, |outbox| io.send(outbox, poll, &metrics));
         self.core.conclude(now);
         self.io.send(&mut self.core.outbox, &self.poll, &metrics);
-        self.after_sending(now);
+        self.after_sending(&metrics, now);
         self.core.wake_neighbours();
         for ack in self.core.acks.drain(..) {
             let _caller_gone = ack.send(());
@@ -160,7 +160,7 @@ impl Worker {
     }
 
     /// What the sockets reported back, and connections to open and close.
-    fn after_sending(&mut self, now: Instant) {
+    fn after_sending(&mut self, metrics: &WorkerMetrics, now: Instant) {
         for index in self.io.blocked_udp.drain(..) {
             self.core.block(index, now);
             self.core.reopening.push(index);
@@ -174,6 +174,7 @@ impl Worker {
         for id in self.core.abandoned.drain(..) {
             self.io.tcp.close(id);
         }
+        metrics.tcp_connections.set(self.io.tcp.len() as u64);
     }
 }
 

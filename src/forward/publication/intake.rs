@@ -43,18 +43,21 @@ impl Publication {
         let layer = track.layers.get_mut(role.layer)?;
         let old = layer.ssrc.filter(|old| *old != ssrc);
         let busy = layer.last_packet.is_some_and(|last| now < last + REPLACED_AFTER);
-        if (old.is_some() && busy) || !self.streams.learn(ssrc, role) {
+        if old.is_some() && busy {
+            return None;
+        }
+        if let Some(old) = old {
+            self.streams.retire(old);
+        }
+        if !self.streams.learn(ssrc, role) {
             return None;
         }
         layer.ssrc = Some(ssrc);
-        if let Some(old) = old {
-            self.streams.retire(old);
-            if layer.reception.top().is_some() {
-                layer.restart(ssrc, clock_rate, now);
-                layer.broker.request();
-                let update = FeedUpdate::Interrupted { kind: track.kind };
-                self.events.push_back(PublicationEvent::Feed(update));
-            }
+        if old.is_some() && layer.reception.top().is_some() {
+            layer.restart(ssrc, clock_rate, now);
+            layer.broker.request();
+            let update = FeedUpdate::Interrupted { kind: track.kind };
+            self.events.push_back(PublicationEvent::Feed(update));
         }
         Some(role)
     }

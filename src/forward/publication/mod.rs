@@ -171,8 +171,8 @@ impl Publication {
 
     /// Takes one decrypted RTP packet (`index` = ROC ‖ SEQ of its SSRC). RTX is unwrapped; duplicates, padding-only,
     /// unknown and forbidden packets yield nothing and are counted.
-    /// The result borrows from `packet`, whose header is overwritten.
-    pub fn handle_rtp<'p>(&'p mut self, packet: &'p mut [u8], index: u64, now: Instant) -> Option<Ingested<'p>> {
+    /// The result borrows from `packet`, whose header is overwritten. Events that are there afterwards come before it.
+    pub fn handle_rtp<'p>(&mut self, packet: &'p mut [u8], index: u64, now: Instant) -> Option<Ingested<'p>> {
         self.counters.packets += 1;
         self.counters.bytes += packet.len() as u64;
         self.reports.note_bytes(packet.len());

@@ -4,7 +4,7 @@ use super::layer::Track;
 use crate::rtp::{Extension, ExtensionMap, Header};
 
 /// SSRCs of one publisher. Two tracks of three layers with RTX are at most twelve; the rest is for senders that change
-/// theirs. When full, unknown SSRCs stay unknown.
+/// theirs. When full, the one that was replaced first is forgotten; if none was, unknown SSRCs stay unknown.
 pub(super) const SSRCS_MAX: usize = 32;
 
 /// What a stream carries. Indices are those of the publication's tracks and their layers.
@@ -32,6 +32,11 @@ impl Streams {
             .map(|(_, role)| *role)
     }
 
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.known.len()
+    }
+
     /// Remembers a stream. `false`: there is no room.
     pub(super) fn learn(&mut self, ssrc: u32, role: Role) -> bool {
         if let Some((_, known)) = self.known.iter_mut().find(|(known, _)| *known == ssrc) {
@@ -39,14 +44,21 @@ impl Streams {
             return true;
         }
         if self.known.len() >= SSRCS_MAX {
-            return false;
+            let Some(replaced) = self.known.iter().position(|(_, known)| known.retired) else {
+                return false;
+            };
+            self.known.remove(replaced);
         }
         self.known.push((ssrc, role));
         true
     }
 
-    /// What another SSRC took over is not listened to any more.
+    /// What another SSRC took over is not listened to any more. Its retransmissions are identified anew if they come on.
     pub(super) fn retire(&mut self, ssrc: u32) {
+        if let Some(old) = self.role(ssrc) {
+            let repairs = |role: &Role| role.repair && (role.track, role.layer) == (old.track, old.layer);
+            self.known.retain(|(_, role)| !repairs(role));
+        }
         if let Some((_, role)) = self.known.iter_mut().find(|(known, _)| *known == ssrc) {
             role.retired = true;
         }
