@@ -21,7 +21,8 @@ use webrtc::media_stream::track_local::static_rtp::TrackLocalStaticRTP;
 const FRAME: Duration = Duration::from_millis(33);
 const AUDIO: Duration = Duration::from_millis(20);
 const PAYLOAD_BYTES: usize = 1_180;
-const PATTERN_PACKETS: u8 = 3;
+/// Of a frame.
+pub const PATTERN_PACKETS: u8 = 3;
 const URI_MID: &str = "urn:ietf:params:rtp-hdrext:sdes:mid";
 const URI_RID: &str = "urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id";
 /// RID and size of the encodings, in the order of the offer.

@@ -3,6 +3,7 @@
 //! The peer library installs its SRTP keys after it has read a batch of datagrams, so of what comes right behind the
 //! server's last handshake flight it refuses the first few packets; browsers don't.
 
+use socket2::SockRef;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 use tokio::net::UdpSocket;
@@ -13,6 +14,9 @@ use tokio::time::sleep;
 const DATAGRAM_BYTES: usize = 1_500;
 /// What is held leaves in such bursts, a millisecond apart, so that it does not overrun the peer's socket.
 const BURST: usize = 16;
+
+/// A viewer's first keyframe comes in one burst, and a loaded machine may leave it lying for a while.
+const RECEIVE_BUFFER_BYTES: usize = 1 << 21;
 
 /// Whether a datagram of media from the node gets lost.
 pub type Loss = Box<dyn FnMut(&[u8]) -> bool + Send>;
@@ -30,8 +34,7 @@ pub async fn interpose(
         udp.then(|| SocketAddr::new(fields[4].parse().unwrap(), fields[5].parse().unwrap()))
     };
     let node = answer.lines().find_map(candidate).expect("a UDP candidate");
-    let front = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-    let back = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let (front, back) = (socket(), socket());
     back.connect(node).await.unwrap();
     let (from, to) = (
         format!(" {} ", node.port()),
@@ -50,6 +53,14 @@ pub async fn interpose(
         }
     }
     (edited, run(front, back, open, loss))
+}
+
+fn socket() -> UdpSocket {
+    let socket = std::net::UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    // The kernel gives what it may.
+    let _ = SockRef::from(&socket).set_recv_buffer_size(RECEIVE_BUFFER_BYTES);
+    socket.set_nonblocking(true).unwrap();
+    UdpSocket::from_std(socket).unwrap()
 }
 
 async fn run(front: UdpSocket, back: UdpSocket, mut open: watch::Receiver<bool>, mut loss: Loss) {

@@ -39,6 +39,7 @@ async fn a_muted_seat_sends_no_video_and_resumes_at_a_keyframe() {
                 audio_since(&slots[0], muted_audio + 25)
             })
             .await;
+        viewer.settle().await;
         let last = viewer.video().packets.last().unwrap();
         let (last_frame, seen_before) = (last.label().frame, viewer.video().packets.len());
         assert!(
@@ -56,6 +57,7 @@ async fn a_muted_seat_sends_no_video_and_resumes_at_a_keyframe() {
         assert!(resumed.starts_keyframe(), "{:?}", resumed.label());
         assert!(resumed.label().frame >= muted_frame);
     }
+    viewer.settle().await;
     viewer.video().assert_continuous();
     viewer.audio().assert_continuous();
 
@@ -94,6 +96,7 @@ async fn unseating_closes_the_transport_at_once() {
     viewer.for_time(Duration::from_millis(10)).await;
     assert!(viewer.video().packets.iter().all(|seen| seen.label().frame < frame));
     assert!(viewer.audio().packets.iter().all(|seen| seen.label().frame < audio));
+    program.settle().await;
     program.video().assert_whole();
     node.stop().await;
 }
@@ -118,6 +121,7 @@ async fn a_second_publication_replaces_the_first(workers: usize) {
             count(&slot.video.packets) > 60 && count(&slot.audio.packets) > 30
         };
         viewer.until("media of the second", |slots| of_second(&slots[0])).await;
+        viewer.settle().await;
         viewer.video().assert_continuous();
         viewer.audio().assert_continuous();
         let mut tags: Vec<u8> = viewer.video().packets.iter().map(|seen| seen.label().tag).collect();

@@ -36,6 +36,7 @@ async fn layers_are_chosen(workers: usize) {
         node.call(Method::PATCH, &path, Some(wish)).await;
         viewer.until("the wanted layer", layer_for_long(layer)).await;
     }
+    viewer.settle().await;
     let video = viewer.video();
     video.assert_whole();
     viewer.audio().assert_continuous();

@@ -50,6 +50,7 @@ async fn each_source_has_its_slot_and_a_newcomer_takes_the_free_one() {
     audience
         .until("three sources", |slots| slots.iter().all(|slot| has_media(slot, 30)))
         .await;
+    audience.settle().await;
     let mut seen: Vec<Vec<u8>> = audience.slots.iter().map(tags).collect();
     let slot_of = |tag: u8, seen: &[Vec<u8>]| seen.iter().position(|tags| tags[..] == [tag]).unwrap();
     let hals = slot_of(2, &seen);
@@ -89,6 +90,7 @@ async fn each_source_has_its_slot_and_a_newcomer_takes_the_free_one() {
                     > 60
         })
         .await;
+    audience.settle().await;
     for (index, slot) in audience.slots.iter().enumerate() {
         slot.video.assert_continuous();
         slot.audio.assert_continuous();
@@ -126,6 +128,7 @@ async fn with_fewer_slots_than_sources_the_host_comes_first() {
     let mut seen: Vec<u8> = two.slots.iter().flat_map(tags).collect();
     seen.sort_unstable();
     assert_eq!((seen.len(), seen[0]), (2, 0), "the host and one guest: {seen:?}");
+    one.settle().await;
     one.video().assert_whole();
     node.stop().await;
 }
@@ -163,6 +166,7 @@ async fn a_slot_goes_from_vp8_to_h264_on_one_ssrc() {
                 > 100
         })
         .await;
+    viewer.settle().await;
     let video = viewer.video();
     video.assert_continuous();
     let change = video.packets.iter().position(|seen| seen.payload_type == H264).unwrap();

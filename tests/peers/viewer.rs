@@ -11,8 +11,17 @@ use rtc::rtcp::sender_report::SenderReport;
 use rtc::rtp;
 use rtc::rtp_transceiver::rtp_sender::RtpCodecKind;
 use rtc::rtp_transceiver::{RTCRtpTransceiverDirection, RTCRtpTransceiverInit};
+use std::fmt;
 use std::time::{Duration, Instant};
 use tokio::time::{sleep_until, timeout_at};
+
+impl fmt::Debug for Seen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let tail = &self.payload[self.payload.len().saturating_sub(16)..];
+        let (number, timestamp, repaired) = (self.sequence_number, self.timestamp, self.repaired);
+        write!(f, "packet {number} at {timestamp}, repaired: {repaired}, …{tail:02x?}")
+    }
+}
 
 pub struct Seen {
     pub at: Instant,
@@ -21,6 +30,8 @@ pub struct Seen {
     pub marker: bool,
     pub payload_type: u8,
     pub payload: Bytes,
+    /// It came as a retransmission (RFC 4588); number and payload are the original's, the payload type is not.
+    pub repaired: bool,
 }
 
 impl Seen {
@@ -32,7 +43,22 @@ impl Seen {
             marker: packet.header.marker,
             payload_type: packet.header.payload_type,
             payload: packet.payload,
+            repaired: false,
         }
+    }
+
+    /// RFC 4588 section 4: the original sequence number, then the original payload.
+    fn unwrapped(mut self) -> Self {
+        let number = self.payload.split_to(2);
+        self.sequence_number = u16::from_be_bytes([number[0], number[1]]);
+        // As the tests number them.
+        self.payload_type -= 1;
+        self.repaired = true;
+        self
+    }
+
+    fn comes_after(&self, other: &Self) -> bool {
+        self.sequence_number.wrapping_sub(other.sequence_number).cast_signed() > 0
     }
 
     pub fn label(&self) -> Label {
@@ -56,9 +82,8 @@ impl Seen {
 /// One m-line.
 pub struct Stream {
     pub section: Section,
+    /// By sequence number, each once.
     pub packets: Vec<Seen>,
-    /// Retransmissions (RFC 4588).
-    pub repairs: Vec<Seen>,
     pub reports: Vec<SenderReport>,
 }
 
@@ -73,6 +98,20 @@ impl Stream {
         let ntp_s = report.ntp_time as f64 / 2_f64.powi(32);
         let since = timestamp.wrapping_sub(report.rtp_time).cast_signed();
         ntp_s + f64::from(since) / self.clock_hz()
+    }
+
+    fn insert(&mut self, seen: Seen) {
+        let place = self.packets.iter().rposition(|before| !before.comes_after(&seen));
+        let place = place.map_or(0, |before| before + 1);
+        let known = place > 0 && self.packets[place - 1].sequence_number == seen.sequence_number;
+        if !known {
+            self.packets.insert(place, seen);
+        }
+    }
+
+    fn is_gapless(&self) -> bool {
+        let mut pairs = self.packets.windows(2);
+        pairs.all(|pair| pair[0].sequence_number.wrapping_add(1) == pair[1].sequence_number)
     }
 
     /// No gap in the sequence numbers, and a timestamp that never runs back.
@@ -101,7 +140,7 @@ impl Stream {
         self.assert_continuous();
         for pair in self.packets.windows(2) {
             let ends = pair[0].timestamp != pair[1].timestamp;
-            assert_eq!(pair[0].marker, ends, "the marker ends the frame");
+            assert_eq!(pair[0].marker, ends, "the marker of {:?} before {:?}", pair[0], pair[1]);
         }
     }
 }
@@ -150,7 +189,6 @@ impl Viewer {
         let mut streams = sections.into_iter().map(|section| Stream {
             section,
             packets: vec![],
-            repairs: vec![],
             reports: vec![],
         });
         let mut pairs = Vec::new();
@@ -184,6 +222,16 @@ impl Viewer {
         }
     }
 
+    /// Receives until what the path lost is repaired; a number that the node left out never will be.
+    pub async fn settle(&mut self) {
+        self.until("a gap to be repaired", |slots| {
+            slots
+                .iter()
+                .all(|slot| slot.video.is_gapless() && slot.audio.is_gapless())
+        })
+        .await;
+    }
+
     /// Receives for so long, whatever comes.
     pub async fn for_time(&mut self, time: Duration) {
         let end = tokio::time::Instant::now() + time;
@@ -202,12 +250,9 @@ impl Viewer {
                 let ssrc = packet.header.ssrc;
                 let stream = streams.find(|s| s.section.ssrc == ssrc || s.section.rtx_ssrc == Some(ssrc));
                 let stream = stream.expect("an SSRC of the answer");
-                let list = if stream.section.ssrc == ssrc {
-                    &mut stream.packets
-                } else {
-                    &mut stream.repairs
-                };
-                list.push(Seen::new(received.at, packet));
+                let seen = Seen::new(received.at, packet);
+                let repair = stream.section.rtx_ssrc == Some(ssrc);
+                stream.insert(if repair { seen.unwrapped() } else { seen });
             }
             Packet::Rtcp(parts) => {
                 for report in parts
@@ -225,9 +270,9 @@ impl Viewer {
 
     fn summary(&self) -> String {
         let slots = self.slots.iter().map(|slot| {
-            let counts = |stream: &Stream| (stream.packets.len(), stream.repairs.len(), stream.reports.len());
+            let counts = |stream: &Stream| (stream.packets.len(), stream.reports.len());
             let (video, audio) = (counts(&slot.video), counts(&slot.audio));
-            format!("(packets, repairs, reports) video {video:?} audio {audio:?}")
+            format!("(packets, reports) video {video:?} audio {audio:?}")
         });
         slots.collect::<Vec<_>>().join("; ")
     }
