@@ -14,12 +14,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use webrtc::media_stream::track_local::TrackLocal;
 use webrtc::media_stream::track_local::static_rtp::TrackLocalStaticRTP;
 
 const FRAME: Duration = Duration::from_millis(33);
 const AUDIO: Duration = Duration::from_millis(20);
+/// Longer than the node waits to make a batch.
+const PAUSE: Duration = Duration::from_millis(4);
 const PAYLOAD_BYTES: usize = 1_180;
 /// Of a frame.
 pub const PATTERN_PACKETS: u8 = 3;
@@ -301,6 +303,7 @@ impl Shoot {
             beat.tick().await;
             self.next.frame.store(frame + 1, Ordering::SeqCst);
             let captured = self.start.elapsed();
+            let mut encodings = Vec::new();
             for (layer, outlet) in (0_u8..).zip(&mut self.outlets) {
                 let asked = self.requests.count(outlet.header.ssrc);
                 let answered = &mut answered[usize::from(layer)];
@@ -328,9 +331,20 @@ impl Shoot {
                         h264.payload(PAYLOAD_BYTES, &frame.data).unwrap()
                     }
                 };
-                let last = payloads.len() - 1;
-                for (index, payload) in payloads.into_iter().enumerate() {
-                    if !outlet.send(ticks(captured, 90), index == last, payload).await {
+                encodings.push((outlet, payloads));
+            }
+            // Browsers' pacers take turns among the encodings, and spread a frame over some milliseconds.
+            let longest = encodings.iter().map(|(_, payloads)| payloads.len()).max();
+            for index in 0..longest.unwrap_or_default() {
+                if index > 0 && encodings.len() > 1 {
+                    sleep(PAUSE).await;
+                }
+                for (outlet, payloads) in &mut encodings {
+                    let Some(payload) = payloads.get(index).cloned() else {
+                        continue;
+                    };
+                    let marker = index + 1 == payloads.len();
+                    if !outlet.send(ticks(captured, 90), marker, payload).await {
                         return;
                     }
                 }

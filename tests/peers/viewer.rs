@@ -128,7 +128,7 @@ impl Stream {
         }
     }
 
-    /// Beginning with a keyframe, continuous, and each frame to its end.
+    /// Beginning with a keyframe, continuous, and each frame that is followed by one that needs it to its end.
     pub fn assert_whole(&self) {
         let first = &self.packets[0];
         assert!(
@@ -140,6 +140,10 @@ impl Stream {
         self.assert_continuous();
         for pair in self.packets.windows(2) {
             let ends = pair[0].timestamp != pair[1].timestamp;
+            // A change of the encoding may cut a frame off; nothing refers to it.
+            if !pair[0].marker && ends && pair[1].starts_keyframe() {
+                continue;
+            }
             assert_eq!(pair[0].marker, ends, "the marker of {:?} before {:?}", pair[0], pair[1]);
         }
     }
