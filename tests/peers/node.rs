@@ -106,9 +106,6 @@ impl Node {
     }
 
     pub async fn stop(self) {
-        let drain = Duration::from_secs(5);
-        timeout(PATIENCE, self.server.stop(drain))
-            .await
-            .expect("the node stops");
+        timeout(PATIENCE, self.server.stop()).await.expect("the node stops");
     }
 }
