@@ -2,6 +2,7 @@
 
 use crate::api::{Grant, RoleName, mint};
 use crate::config::{self, Config, Entry, Origin, Problem};
+use crate::room::{RoomId, UserId};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -188,6 +189,10 @@ impl TokenArgs {
     /// The token.
     pub fn run(&self) -> Result<String, Refused> {
         let (key, secret) = self.signer()?;
+        let wrong = self.mistakes(&secret);
+        if !wrong.is_empty() {
+            return Err(Refused(wrong));
+        }
         let grant = Grant {
             room: self.room.clone(),
             user: self.user.clone(),
@@ -196,6 +201,26 @@ impl TokenArgs {
             avatar_url: None,
         };
         Ok(mint(&key, &secret, &grant, self.ttl))
+    }
+
+    /// What would make every server refuse the token.
+    fn mistakes(&self, secret: &str) -> Vec<String> {
+        let mut wrong = Vec::new();
+        if self.room != "*"
+            && let Err(refusal) = RoomId::parse(&self.room)
+        {
+            wrong.push(format!("--room: {}", refusal.detail));
+        }
+        if let Err(refusal) = UserId::parse(&self.user) {
+            wrong.push(format!("--user: {}", refusal.detail));
+        }
+        if secret.len() < config::SHORTEST_SECRET_BYTES {
+            let (has, needs) = (secret.len(), config::SHORTEST_SECRET_BYTES);
+            wrong.push(format!(
+                "--secret has {has} bytes; a server's keys have at least {needs}"
+            ));
+        }
+        wrong
     }
 
     fn signer(&self) -> Result<(String, String), Refused> {
@@ -287,6 +312,13 @@ mod tests {
             panic!("a token was asked for")
         };
         assert_eq!(token.run().unwrap().split('.').count(), 3);
+        let arguments = [
+            "costage", "token", "--key", "k", "--secret", "short", "--room", "a b", "--user", "me",
+        ];
+        let Command::Token(token) = Cli::parse_from(arguments).command else {
+            panic!("a token was asked for")
+        };
+        assert_eq!(token.run().unwrap_err().0.len(), 3, "no server would take it");
         let arguments = [
             "costage", "token", "--key", "other", "--dev", "--room", "demo", "--user", "bob",
         ];

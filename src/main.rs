@@ -2,7 +2,7 @@
 
 use clap::Parser;
 use costage::cli::{Cli, Command, ServeArgs};
-use costage::serve::{Server, termination};
+use costage::serve::{Server, Termination, termination};
 use costage::telemetry;
 use std::error::Error;
 use std::process::ExitCode;
@@ -44,10 +44,17 @@ async fn serve(arguments: ServeArgs) -> Result<(), Box<dyn Error>> {
         println!("  watch:   {url}/?room={room}");
         println!("  publish: {url}/publish?room={room}&seat=1");
     }
-    terminated.await;
+    let why = terminated.await;
     let again = termination()?;
+    let end = async {
+        if why == Termination::Orderly {
+            let deadline = Duration::from_millis(config.node.drain_ms);
+            server.drain(deadline.saturating_sub(Server::STOPPING)).await;
+        }
+        server.stop().await;
+    };
     tokio::select! {
-        () = server.stop(Duration::from_millis(config.node.drain_ms)) => Ok(()),
-        () = again => std::process::exit(INTERRUPTED),
+        () = end => Ok(()),
+        _ = again => std::process::exit(INTERRUPTED),
     }
 }

@@ -1,7 +1,7 @@
 //! A node from its configuration: the one place that knows how the parts are put together. Shell.
 
 use crate::config::{Addresses, Config};
-use crate::control::{self, Node};
+use crate::control::{self, Node, Stats};
 use crate::telemetry::{self, Exporter, InvalidLevel};
 use crate::transport::dtls;
 use crate::{api, demo, web, worker};
@@ -14,7 +14,7 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{interval, timeout};
 use tracing::{info, warn};
 
 /// Room of the demo, and who hosts it.
@@ -22,6 +22,9 @@ const DEMO_ROOM: (&str, &str) = ("demo", "demo-host");
 
 /// Guest seats of a room that names no number (SEATS.md), where the limit allows so many.
 const USUAL_GUESTS: u8 = 9;
+
+/// How often a draining node looks whether anybody is left. Nobody waits for less.
+const DRAIN_LOOK: Duration = Duration::from_millis(100);
 
 /// Why a node does not start.
 #[derive(Debug)]
@@ -67,6 +70,10 @@ pub struct Server {
 }
 
 impl Server {
+    /// What is kept of the time to drain for ending in good order: a second for HTTP calls, which take milliseconds, and
+    /// one for telling the peers.
+    pub const STOPPING: Duration = Duration::from_secs(2);
+
     /// Start everything; returns once the listeners accept.
     pub async fn start(config: &Config) -> Result<Self, StartError> {
         let dtls = Arc::new(dtls::Context::new().map_err(StartError::Certificate)?);
@@ -81,15 +88,12 @@ impl Server {
         let options = options(config, http_address, readiness.clone());
         let state = api::State::new(node.clone(), options);
         let counted = node.clone();
-        let rooms = move || {
-            let node = counted.clone();
-            async move { node.list(None, usize::MAX).await.len() }
-        };
 
         let (stopping, stop) = watch::channel(false);
         let mut listeners = JoinSet::new();
         listeners.spawn(accept(http, api::router_with(state, web::router()), stop.clone()));
-        let admin_routes = telemetry::metrics(exporter, rooms).merge(api::health(readiness.clone()));
+        let admin_routes =
+            telemetry::metrics(exporter, move || counted.stats().rooms).merge(api::health(readiness.clone()));
         listeners.spawn(accept(admin, admin_routes, stop));
         info!(http = %http_address, admin = %admin_address, dev = config.dev, "listening");
         Ok(Self {
@@ -132,19 +136,49 @@ impl Server {
         room
     }
 
-    /// Take no new work, let running calls end, tell the peers goodbye; at the latest after `deadline`.
-    pub async fn stop(mut self, deadline: Duration) {
+    /// Take no new rooms and peers, and say so at `/readyz` and to whoever asks; what runs goes on. Returns when the last
+    /// peer has left, at the latest after `deadline`.
+    pub async fn drain(&mut self, deadline: Duration) {
+        self.readiness.drain();
+        self.node.drain();
+        self.demo.abort_all();
+        let left = async {
+            let mut look = interval(DRAIN_LOOK);
+            loop {
+                look.tick().await;
+                let Stats {
+                    publishers, viewers, ..
+                } = self.node.stats();
+                if publishers + viewers == 0 {
+                    return;
+                }
+            }
+        };
+        let Stats {
+            publishers, viewers, ..
+        } = self.node.stats();
+        info!(publishers, viewers, ?deadline, "draining");
+        if timeout(deadline, left).await.is_err() {
+            let Stats {
+                publishers, viewers, ..
+            } = self.node.stats();
+            warn!(publishers, viewers, "peers still here are sent away");
+        }
+    }
+
+    /// End: let running HTTP calls finish, tell the peers goodbye. Takes [`STOPPING`](Self::STOPPING) at most.
+    pub async fn stop(mut self) {
         self.readiness.drain();
         self.node.drain();
         self.demo.abort_all();
         self.stopping.send_replace(true);
         let goodbye = async { while self.listeners.join_next().await.is_some() {} };
         // Half of the time for calls, so that peers are told in any case.
-        if timeout(deadline / 2, goodbye).await.is_err() {
+        if timeout(Self::STOPPING / 2, goodbye).await.is_err() {
             warn!("calls still running are cut off");
             self.listeners.abort_all();
         }
-        if timeout(deadline / 2, self.node.stop()).await.is_err() {
+        if timeout(Self::STOPPING / 2, self.node.stop()).await.is_err() {
             warn!("media workers did not end in time");
         }
     }
@@ -271,15 +305,24 @@ fn choose_addresses(own: impl Iterator<Item = IpAddr>, loopback: bool) -> Vec<Ip
     chosen
 }
 
-/// Resolves at the first SIGTERM or SIGINT (Ctrl-C) from now on.
-pub fn termination() -> io::Result<impl Future<Output = ()>> {
+/// What ends a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Termination {
+    /// SIGTERM: drain first.
+    Orderly,
+    /// SIGINT (Ctrl-C): somebody waits at the terminal.
+    Prompt,
+}
+
+/// Resolves at the first of these signals from now on.
+pub fn termination() -> io::Result<impl Future<Output = Termination>> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     Ok(async move {
         tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
+            _ = terminate.recv() => Termination::Orderly,
+            _ = interrupt.recv() => Termination::Prompt,
         }
     })
 }

@@ -7,7 +7,6 @@ use serde_json::{Value, json};
 use std::time::Duration;
 use tokio::time::{interval, timeout};
 
-const DRAIN: Duration = Duration::from_secs(10);
 /// Far more than a loaded machine needs; only a failure takes this long.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -60,8 +59,62 @@ async fn listeners_answer_and_the_node_stops() {
         "metrics are for the admin listener"
     );
 
-    timeout(PATIENCE, server.stop(DRAIN)).await.expect("the node stops");
+    timeout(PATIENCE, server.stop()).await.expect("the node stops");
     assert!(client().get(format!("{url}/healthz")).send().await.is_err());
+}
+
+/// What draining lets go on, what it refuses, and that it ends with the last peer.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_draining_node_takes_nothing_new_and_waits_for_its_peers() {
+    const OFFER: &str = include_str!("fixtures/sdp/chromium-publish.sdp");
+    let mut server = Server::start(&config()).await.unwrap();
+    let (url, admin) = (server.local_url(), format!("http://{}", server.admin()));
+    let issue = json!({ "room": "*", "user": "backend", "role": "service" });
+    let issued = client()
+        .post(format!("{url}/v1/tokens"))
+        .json(&issue)
+        .send()
+        .await
+        .unwrap();
+    let issued: Value = issued.json().await.unwrap();
+    let token = issued["token"].as_str().expect("a token").to_owned();
+    let post = |path: &str| client().post(format!("{url}{path}")).bearer_auth(&token);
+    let room = json!({ "room": "r", "host": "ann" });
+    assert_eq!(post("/v1/rooms").json(&room).send().await.unwrap().status(), 201);
+    let whip = || {
+        post("/v1/rooms/r/whip?user=ann")
+            .header("content-type", "application/sdp")
+            .body(OFFER)
+    };
+    let published = whip().send().await.unwrap();
+    assert_eq!(published.status(), 201);
+    let resource = published.headers()["location"].to_str().unwrap().to_owned();
+
+    let look = async {
+        let mut look = interval(Duration::from_millis(20));
+        while text(format!("{url}/readyz")).await.0 != 503 {
+            look.tick().await;
+        }
+        assert_eq!(text(format!("{admin}/readyz")).await.0, 503);
+        assert_eq!(text(format!("{url}/healthz")).await.0, 200, "alive all the same");
+        let other = json!({ "room": "other", "host": "ann" });
+        for refused in [post("/v1/rooms").json(&other), whip()] {
+            let refused = refused.send().await.unwrap();
+            assert_eq!(refused.status(), 503);
+            assert!(refused.headers().contains_key("retry-after"));
+            assert_eq!(refused.json::<Value>().await.unwrap()["code"], "server_draining");
+        }
+        let seats = client().get(format!("{url}/v1/rooms/r/seats")).bearer_auth(&token);
+        assert_eq!(seats.send().await.unwrap().status(), 200, "what runs goes on");
+        let left = client().delete(&resource).bearer_auth(&token).send().await.unwrap();
+        assert_eq!(left.status(), 200);
+    };
+    // The deadline is beyond PATIENCE: only the last peer's leaving ends it in time.
+    let draining = async { tokio::join!(server.drain(PATIENCE * 2), look) };
+    timeout(PATIENCE, draining)
+        .await
+        .expect("drained when the last peer left");
+    timeout(PATIENCE, server.stop()).await.expect("the node stops");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -78,7 +131,7 @@ async fn a_taken_port_is_told_with_its_setting() {
         error.contains("http.listen") && error.contains(&first.http().to_string()),
         "{error}"
     );
-    first.stop(DRAIN).await;
+    first.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -121,5 +174,5 @@ async fn the_demo_goes_on_air() {
         .filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok())
         .sum();
     assert_eq!(publishers, 1);
-    timeout(PATIENCE, server.stop(DRAIN)).await.expect("the node stops");
+    timeout(PATIENCE, server.stop()).await.expect("the node stops");
 }

@@ -4,8 +4,11 @@ use super::error::ProblemBody;
 use super::{health, rooms, seats, tokens, whep, whip};
 use axum::http::header;
 use axum::response::IntoResponse;
+use std::collections::BTreeMap;
 use std::sync::LazyLock;
+use utoipa::openapi::response::{Response, ResponseBuilder};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::openapi::{Content, Ref, RefOr};
 use utoipa::{IntoResponses, Modify, OpenApi};
 
 #[derive(OpenApi)]
@@ -20,7 +23,7 @@ use utoipa::{IntoResponses, Modify, OpenApi};
         health::healthz, health::readyz
     ),
     components(schemas(ProblemBody)),
-    modifiers(&Bearer),
+    modifiers(&Bearer, &SharedRefusals),
     security(("bearer" = [])),
     tags((name = "tokens"), (name = "rooms"), (name = "seats"), (name = "whip", description = "RFC 9725"),
         (name = "whep"), (name = "health"))
@@ -56,136 +59,188 @@ pub(super) async fn serve() -> impl IntoResponse {
     ([(header::CONTENT_TYPE, "application/json")], TEXT.as_str())
 }
 
+/// A refusal as operations refer to it: its name among the shared responses, its status, and the codes it may carry.
+struct Refusal {
+    name: &'static str,
+    status: &'static str,
+    codes: &'static str,
+}
+
+const fn refusal(name: &'static str, status: &'static str, codes: &'static str) -> Refusal {
+    Refusal { name, status, codes }
+}
+
+const MALFORMED_JSON: Refusal = refusal("MalformedJson", "400", "`invalid_argument`: not JSON");
+const MALFORMED_SDP: Refusal = refusal("MalformedSdp", "400", "`sdp_invalid`");
+const UNAUTHENTICATED: Refusal = refusal(
+    "Unauthenticated",
+    "401",
+    "`unauthenticated`, `token_expired`; with `WWW-Authenticate`",
+);
+const FORBIDDEN: Refusal = refusal(
+    "Forbidden",
+    "403",
+    "`permission_denied`, `not_seated`, `not_in_room`, `banned`, `seats_disabled`",
+);
+const NOT_FOUND: Refusal = refusal("NotFound", "404", "`room_not_found`, `not_found`");
+const TIMEOUT: Refusal = refusal("RequestTimeout", "408", "`request_timeout`: the body took too long");
+const CONFLICT: Refusal = refusal(
+    "Conflict",
+    "409",
+    "`already_seated`, `seat_locked`, `seat_occupied`, `all_seats_occupied`, `conflict`, `version_conflict`",
+);
+const NOTHING_TO_PLAY: Refusal = refusal("NothingToPlay", "409", "`nothing_to_play`; with `Retry-After`");
+const ENDED: Refusal = refusal("RoomEnded", "410", "`room_ended`");
+const PRECONDITION_FAILED: Refusal = refusal("PreconditionFailed", "412", "`precondition_failed`");
+const TOO_LARGE: Refusal = refusal("PayloadTooLarge", "413", "`payload_too_large`");
+const MEDIA_TYPE: Refusal = refusal(
+    "UnsupportedMediaType",
+    "415",
+    "`unsupported_media_type`; with `Accept-Post` or `Accept-Patch` where it is not JSON",
+);
+const INVALID: Refusal = refusal(
+    "Invalid",
+    "422",
+    "`invalid_argument` (with `field`), `seat_index_invalid`, `idempotency_key_reused`",
+);
+const UNACCEPTABLE_OFFER: Refusal = refusal(
+    "UnacceptableOffer",
+    "422",
+    "`codec_unsupported`, `invalid_argument`, `seat_index_invalid`",
+);
+const PRECONDITION_REQUIRED: Refusal = refusal(
+    "PreconditionRequired",
+    "428",
+    "`precondition_required`: send `If-Match`",
+);
+const TOO_MANY: Refusal = refusal(
+    "TooManyRequests",
+    "429",
+    "`rate_limited`, `cooldown`, `queue_full`; with `Retry-After`",
+);
+const UNAVAILABLE: Refusal = refusal(
+    "Unavailable",
+    "503",
+    "`capacity_exhausted`, `server_draining`; with `Retry-After`",
+);
+
+/// Every refusal, once: what the operations' lists refer to.
+const REFUSALS: [Refusal; 17] = [
+    MALFORMED_JSON,
+    MALFORMED_SDP,
+    UNAUTHENTICATED,
+    FORBIDDEN,
+    NOT_FOUND,
+    TIMEOUT,
+    CONFLICT,
+    NOTHING_TO_PLAY,
+    ENDED,
+    PRECONDITION_FAILED,
+    TOO_LARGE,
+    MEDIA_TYPE,
+    INVALID,
+    UNACCEPTABLE_OFFER,
+    PRECONDITION_REQUIRED,
+    TOO_MANY,
+    UNAVAILABLE,
+];
+
+/// Puts [`REFUSALS`] among the shared responses.
+struct SharedRefusals;
+
+impl Modify for SharedRefusals {
+    fn modify(&self, contract: &mut utoipa::openapi::OpenApi) {
+        let components = contract.components.get_or_insert_default();
+        for Refusal { name, codes, .. } in &REFUSALS {
+            let content = Content::new(Some(Ref::from_schema_name("Problem")));
+            let response = ResponseBuilder::new()
+                .description(*codes)
+                .content("application/problem+json", content)
+                .build();
+            components.responses.insert((*name).to_owned(), RefOr::T(response));
+        }
+    }
+}
+
+type Responses = BTreeMap<String, RefOr<Response>>;
+
+fn references(refusals: &[Refusal]) -> Responses {
+    let reference = |refusal: &Refusal| {
+        let reference = RefOr::Ref(Ref::from_response_name(refusal.name));
+        (refusal.status.to_owned(), reference)
+    };
+    refusals.iter().map(reference).collect()
+}
+
 /// What a read can be refused with.
-#[derive(IntoResponses)]
-#[expect(dead_code, reason = "describes answers")]
-pub(super) enum ReadErrors {
-    /// `unauthenticated`, `token_expired`
-    #[response(status = 401, content_type = "application/problem+json")]
-    Unauthorized(#[to_schema] ProblemBody),
-    /// `permission_denied`
-    #[response(status = 403, content_type = "application/problem+json")]
-    Forbidden(#[to_schema] ProblemBody),
-    /// `room_not_found`, `not_found`
-    #[response(status = 404, content_type = "application/problem+json")]
-    NotFound(#[to_schema] ProblemBody),
-    /// `invalid_argument`
-    #[response(status = 422, content_type = "application/problem+json")]
-    Unprocessable(#[to_schema] ProblemBody),
+pub(super) struct ReadErrors;
+
+impl IntoResponses for ReadErrors {
+    fn responses() -> Responses {
+        references(&[UNAUTHENTICATED, FORBIDDEN, NOT_FOUND, INVALID])
+    }
 }
 
 /// What a JSON call can be refused with.
-#[derive(IntoResponses)]
-#[expect(dead_code, reason = "describes answers")]
-pub(super) enum JsonErrors {
-    /// `invalid_argument`: not JSON
-    #[response(status = 400, content_type = "application/problem+json")]
-    Malformed(#[to_schema] ProblemBody),
-    /// `unauthenticated`, `token_expired`
-    #[response(status = 401, content_type = "application/problem+json")]
-    Unauthorized(#[to_schema] ProblemBody),
-    /// `permission_denied`, `not_seated`, `not_in_room`, `banned`, `seats_disabled`
-    #[response(status = 403, content_type = "application/problem+json")]
-    Forbidden(#[to_schema] ProblemBody),
-    /// `room_not_found`, `not_found`
-    #[response(status = 404, content_type = "application/problem+json")]
-    NotFound(#[to_schema] ProblemBody),
-    /// `request_timeout`
-    #[response(status = 408, content_type = "application/problem+json")]
-    Timeout(#[to_schema] ProblemBody),
-    /// `already_seated`, `seat_locked`, `seat_occupied`, `all_seats_occupied`, `conflict`, `version_conflict`
-    #[response(status = 409, content_type = "application/problem+json")]
-    Conflict(#[to_schema] ProblemBody),
-    /// `room_ended`
-    #[response(status = 410, content_type = "application/problem+json")]
-    Gone(#[to_schema] ProblemBody),
-    /// `payload_too_large`
-    #[response(status = 413, content_type = "application/problem+json")]
-    TooLarge(#[to_schema] ProblemBody),
-    /// `unsupported_media_type`
-    #[response(status = 415, content_type = "application/problem+json")]
-    MediaType(#[to_schema] ProblemBody),
-    /// `invalid_argument`, `seat_index_invalid`, `idempotency_key_reused`
-    #[response(status = 422, content_type = "application/problem+json")]
-    Unprocessable(#[to_schema] ProblemBody),
-    /// `rate_limited`, `cooldown`, `queue_full`; with `Retry-After`
-    #[response(status = 429, content_type = "application/problem+json")]
-    TooMany(#[to_schema] ProblemBody),
-    /// `capacity_exhausted`, `server_draining`
-    #[response(status = 503, content_type = "application/problem+json")]
-    Unavailable(#[to_schema] ProblemBody),
+pub(super) struct JsonErrors;
+
+impl IntoResponses for JsonErrors {
+    fn responses() -> Responses {
+        references(&[
+            MALFORMED_JSON,
+            UNAUTHENTICATED,
+            FORBIDDEN,
+            NOT_FOUND,
+            TIMEOUT,
+            CONFLICT,
+            ENDED,
+            TOO_LARGE,
+            MEDIA_TYPE,
+            INVALID,
+            TOO_MANY,
+            UNAVAILABLE,
+        ])
+    }
 }
 
 /// What an offer can be refused with.
-#[derive(IntoResponses)]
-#[expect(dead_code, reason = "describes answers")]
-pub(super) enum OfferErrors {
-    /// `sdp_invalid`
-    #[response(status = 400, content_type = "application/problem+json")]
-    Malformed(#[to_schema] ProblemBody),
-    /// `unauthenticated`, `token_expired`
-    #[response(status = 401, content_type = "application/problem+json")]
-    Unauthorized(#[to_schema] ProblemBody),
-    /// `permission_denied`, `not_seated`
-    #[response(status = 403, content_type = "application/problem+json")]
-    Forbidden(#[to_schema] ProblemBody),
-    /// `room_not_found`, `not_found`
-    #[response(status = 404, content_type = "application/problem+json")]
-    NotFound(#[to_schema] ProblemBody),
-    /// `request_timeout`
-    #[response(status = 408, content_type = "application/problem+json")]
-    Timeout(#[to_schema] ProblemBody),
-    /// `nothing_to_play`: with `Retry-After`
-    #[response(status = 409, content_type = "application/problem+json")]
-    Conflict(#[to_schema] ProblemBody),
-    /// `room_ended`
-    #[response(status = 410, content_type = "application/problem+json")]
-    Gone(#[to_schema] ProblemBody),
-    /// `payload_too_large`
-    #[response(status = 413, content_type = "application/problem+json")]
-    TooLarge(#[to_schema] ProblemBody),
-    /// `unsupported_media_type`
-    #[response(status = 415, content_type = "application/problem+json")]
-    MediaType(#[to_schema] ProblemBody),
-    /// `codec_unsupported`, `invalid_argument`, `seat_index_invalid`
-    #[response(status = 422, content_type = "application/problem+json")]
-    Unprocessable(#[to_schema] ProblemBody),
-    /// `capacity_exhausted`, `server_draining`
-    #[response(status = 503, content_type = "application/problem+json")]
-    Unavailable(#[to_schema] ProblemBody),
+pub(super) struct OfferErrors;
+
+impl IntoResponses for OfferErrors {
+    fn responses() -> Responses {
+        references(&[
+            MALFORMED_SDP,
+            UNAUTHENTICATED,
+            FORBIDDEN,
+            NOT_FOUND,
+            TIMEOUT,
+            NOTHING_TO_PLAY,
+            ENDED,
+            TOO_LARGE,
+            MEDIA_TYPE,
+            UNACCEPTABLE_OFFER,
+            UNAVAILABLE,
+        ])
+    }
 }
 
 /// What a call on a WHIP or WHEP resource can be refused with.
-#[derive(IntoResponses)]
-#[expect(dead_code, reason = "describes answers")]
-pub(super) enum ResourceErrors {
-    /// `sdp_invalid`
-    #[response(status = 400, content_type = "application/problem+json")]
-    Malformed(#[to_schema] ProblemBody),
-    /// `unauthenticated`, `token_expired`
-    #[response(status = 401, content_type = "application/problem+json")]
-    Unauthorized(#[to_schema] ProblemBody),
-    /// `permission_denied`
-    #[response(status = 403, content_type = "application/problem+json")]
-    Forbidden(#[to_schema] ProblemBody),
-    /// `not_found`
-    #[response(status = 404, content_type = "application/problem+json")]
-    NotFound(#[to_schema] ProblemBody),
-    /// `request_timeout`
-    #[response(status = 408, content_type = "application/problem+json")]
-    Timeout(#[to_schema] ProblemBody),
-    /// `precondition_failed`
-    #[response(status = 412, content_type = "application/problem+json")]
-    Precondition(#[to_schema] ProblemBody),
-    /// `payload_too_large`
-    #[response(status = 413, content_type = "application/problem+json")]
-    TooLarge(#[to_schema] ProblemBody),
-    /// `unsupported_media_type`
-    #[response(status = 415, content_type = "application/problem+json")]
-    MediaType(#[to_schema] ProblemBody),
-    /// `precondition_required`
-    #[response(status = 428, content_type = "application/problem+json")]
-    PreconditionRequired(#[to_schema] ProblemBody),
+pub(super) struct ResourceErrors;
+
+impl IntoResponses for ResourceErrors {
+    fn responses() -> Responses {
+        references(&[
+            MALFORMED_SDP,
+            UNAUTHENTICATED,
+            FORBIDDEN,
+            NOT_FOUND,
+            TIMEOUT,
+            PRECONDITION_FAILED,
+            TOO_LARGE,
+            MEDIA_TYPE,
+            PRECONDITION_REQUIRED,
+        ])
+    }
 }
 
 #[cfg(test)]
@@ -206,6 +261,37 @@ mod tests {
         );
     }
 
+    /// A reader meets a refusal once, and every reference leads somewhere.
+    #[test]
+    fn what_is_shared_is_referred_to() {
+        fn references<'v>(value: &'v serde_json::Value, found: &mut Vec<&'v str>) {
+            match value {
+                serde_json::Value::Object(map) => {
+                    found.extend(map.get("$ref").and_then(|reference| reference.as_str()));
+                    map.values().for_each(|value| references(value, found));
+                }
+                serde_json::Value::Array(list) => list.iter().for_each(|value| references(value, found)),
+                _ => {}
+            }
+        }
+        let contract: serde_json::Value = serde_json::from_str(&text()).expect("JSON");
+        let mut found = Vec::new();
+        references(&contract, &mut found);
+        for reference in &found {
+            let pointer = reference.strip_prefix('#').expect("a local reference");
+            assert!(contract.pointer(pointer).is_some(), "{reference} leads nowhere");
+        }
+        for Refusal { name, .. } in &REFUSALS {
+            let reference = format!("#/components/responses/{name}");
+            assert!(found.contains(&reference.as_str()), "nothing is refused with {name}");
+        }
+        let lines = text().lines().count();
+        assert!(
+            lines < 4_000,
+            "{lines} lines: something is written out in every operation"
+        );
+    }
+
     #[test]
     fn operations_have_names_of_their_own() {
         let contract: serde_json::Value = serde_json::from_str(&text()).expect("JSON");
@@ -214,7 +300,13 @@ mod tests {
             .values()
             .filter_map(|path| path.as_object())
             .flat_map(|path| path.values());
+        let operations: Vec<&serde_json::Value> = operations.collect();
+        for operation in &operations {
+            let summary = operation["summary"].as_str();
+            assert!(summary.is_some_and(|summary| !summary.is_empty()), "{operation}");
+        }
         let names: Vec<&str> = operations
+            .iter()
             .filter_map(|operation| operation["operationId"].as_str())
             .collect();
         let distinct: std::collections::BTreeSet<&str> = names.iter().copied().collect();

@@ -286,7 +286,7 @@ pub(super) async fn layers(
 ) -> Result<StatusCode, Problem> {
     let (id, _) = resource::find(&state, visitor, &id, Door::Whep).await?;
     for (slot, preference) in body.preferences()? {
-        if !state.node.prefer(&id, slot, preference).await {
+        if !state.node.prefer(&id, slot, preference).await? {
             // Either the resource ended meanwhile, or it has fewer slots.
             return match state.node.resource(&id).await {
                 Some(_) => Err(Refusal::invalid(&format!("slots.{slot}"), "the viewer has no such slot").into()),

@@ -49,7 +49,7 @@ impl Knob {
 }
 
 /// Shortest secret that HS256 takes (RFC 7518 section 3.2: at least the hash's 256 bits).
-const SHORTEST_SECRET_BYTES: usize = 32;
+pub const SHORTEST_SECRET_BYTES: usize = 32;
 
 /// Every knob, by section, in the order they are printed.
 pub const KNOBS: &[Knob] = &[
@@ -246,7 +246,7 @@ pub const KNOBS: &[Knob] = &[
         doc: "`error`, `warn`, `info`, `debug`, `trace`, or per module, e.g. `info,costage::worker=debug`.",
         secret: false,
         read: |c| text(&c.log.level),
-        write: |c, v| string(v).map(|level| c.log.level = level.to_owned()),
+        write: |c, v| log_level(string(v)?).map(|level| c.log.level = level),
     },
     Knob {
         key: "log.format",
@@ -264,8 +264,9 @@ pub const KNOBS: &[Knob] = &[
     Knob {
         key: "node.drain_ms",
         kind: Kind::Integer { min: 0, max: 3_600_000 },
-        doc: "Milliseconds after SIGTERM in which running calls may end and peers are told goodbye, before the process \
-              exits anyway. 10 s fit into the 30 s that orchestrators allow.",
+        doc: "Milliseconds from SIGTERM to the end. Until 2 s before it no new rooms and peers are taken, while what runs \
+              goes on; the rest is for goodbyes. Ends earlier when the last peer leaves. 10 s fit into the 30 s that \
+              orchestrators allow.",
         secret: false,
         read: |c| number(c.node.drain_ms),
         write: |c, v| integer(v).map(|ms| c.node.drain_ms = ms),
@@ -290,6 +291,19 @@ fn flag(value: &Value) -> Result<bool, String> {
 
 fn string(value: &Value) -> Result<&str, String> {
     value.as_str().ok_or_else(|| "must be a string".to_owned())
+}
+
+/// Levels for all and levels for modules. A misspelt level would pass for a module's name otherwise.
+fn log_level(text: &str) -> Result<String, String> {
+    const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+    for directive in text.split(',').map(str::trim) {
+        let level = directive.rsplit_once('=').map_or(directive, |(_, level)| level);
+        if !LEVELS.iter().any(|known| known.eq_ignore_ascii_case(level)) {
+            let levels = LEVELS.join(", ");
+            return Err(format!("`{directive}` is neither a level ({levels}) nor MODULE=LEVEL"));
+        }
+    }
+    Ok(text.to_owned())
 }
 
 fn integer<T: TryFrom<i64>>(value: &Value) -> Result<T, String> {

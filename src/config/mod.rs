@@ -11,7 +11,7 @@ mod types;
 #[cfg(test)]
 mod tests;
 
-pub use knobs::{KNOBS, Kind, Knob};
+pub use knobs::{KNOBS, Kind, Knob, SHORTEST_SECRET_BYTES};
 pub use layer::{ENVIRONMENT_PREFIX, Entry, Origin, Problem, environment_entries, flag_entry, toml_entries};
 pub use print::{reference_table, to_toml};
 pub use types::{Addresses, Advertised, IceServer, LogFormat, Secret};

@@ -135,6 +135,18 @@ fn keys_come_from_file_environment_and_flags() {
 }
 
 #[test]
+fn levels_are_levels() {
+    let set = |level: &str| Config::from_entries(true, &[flag_entry(&format!("log.level={level}")).unwrap()]);
+    for good in ["info", "WARN", "off,costage::worker=trace", "info, costage=debug"] {
+        assert!(set(good).is_ok(), "{good}");
+    }
+    for wrong in ["loud", "", "costage", "info,costage=loud", "info,,debug"] {
+        let told = set(wrong).expect_err(wrong)[0].to_string();
+        assert!(told.contains("log.level"), "{told}");
+    }
+}
+
+#[test]
 fn contradictions_are_refused() {
     for flags in [
         &["media.own_candidates=false"][..],

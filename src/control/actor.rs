@@ -25,6 +25,13 @@ use tokio::sync::{mpsc, oneshot};
 /// once is admitted in order.
 const REQUESTS_WAITING: usize = 256;
 
+/// How long a worker may take to say that something is in force. Its turn takes about a millisecond; one that needs this
+/// long hangs, and whoever asked is told so instead of waiting with it.
+pub(super) const WORKER_ANSWERS: Duration = Duration::from_secs(2);
+
+/// When to ask again for what a hanging worker has not confirmed.
+const WORKER_RETRY: Duration = Duration::from_secs(1);
+
 /// How long an ended room stays readable.
 const ENDED_READABLE: Duration = Duration::from_secs(600);
 
@@ -150,6 +157,9 @@ pub(super) struct Actor {
     actual: Actual,
     /// By id, the same peers as in `actual`.
     peers: BTreeMap<PeerId, Peer>,
+    /// What workers have been told to take away and have not confirmed. Empty between turns unless a worker hangs, and
+    /// then it grows no faster than one command per [`WORKER_ANSWERS`].
+    unconfirmed: Vec<oneshot::Receiver<()>>,
     audience: bool,
     /// The room has ended and everything of it in the workers is gone.
     ended: Option<Instant>,
@@ -169,6 +179,7 @@ pub(super) fn spawn(id: RoomId, epoch: u64, room: Room, shared: Arc<Shared>) -> 
         room,
         actual: Actual::default(),
         peers: BTreeMap::new(),
+        unconfirmed: Vec::new(),
         audience: false,
         ended: None,
         stopped: false,
@@ -187,8 +198,8 @@ impl Actor {
                     Some(request) => self.handle(request, Instant::now()).await,
                     None => break,
                 },
-                () = inbox.changed() => self.catch_up(Instant::now()).await,
-                () = sleep_until(self.wake_at()) => self.handle_timeout(Instant::now()).await,
+                () = inbox.changed() => self.catch_up(Instant::now()),
+                () = sleep_until(self.wake_at()) => self.handle_timeout(Instant::now()),
             }
         }
     }
@@ -200,28 +211,28 @@ impl Actor {
         }
     }
 
-    async fn handle_timeout(&mut self, now: Instant) {
+    fn handle_timeout(&mut self, now: Instant) {
         if self.ended.is_some_and(|at| now >= at + ENDED_READABLE) {
             self.shared.registry.forget(&self.id, self.key.0);
             // The handle is gone from the registry, so the mailbox closes once its last borrower is done.
             self.ended = Some(now);
             return;
         }
-        self.catch_up(now).await;
+        self.catch_up(now);
     }
 
     /// What the workers reported and what the clock brought comes before anybody's request.
-    async fn catch_up(&mut self, now: Instant) {
+    fn catch_up(&mut self, now: Instant) {
         for (peer, news) in self.inbox.take() {
             self.hear(peer, news, now);
         }
         self.room.handle_timeout(now);
-        self.settle(now).await;
+        self.settle(now);
     }
 
     /// A reply that nobody waits for is no error: the caller hung up.
     async fn handle(&mut self, request: Request, now: Instant) {
-        self.catch_up(now).await;
+        self.catch_up(now);
         match request {
             Request::Compare { settings, reply } => {
                 let _ = reply.send(self.compare(&settings, now));
@@ -231,8 +242,12 @@ impl Actor {
             }
             Request::Command { by, command, reply } => {
                 let outcome = self.room.handle_command(&by, *command, now);
-                self.settle(now).await;
-                let _ = reply.send(outcome.map(|_| self.snapshot(now)));
+                self.settle(now);
+                let outcome = match outcome {
+                    Ok(_) => self.confirmed().await.map(|()| self.snapshot(now)),
+                    Err(refusal) => Err(refusal),
+                };
+                let _ = reply.send(outcome);
             }
             Request::Publish {
                 user,
@@ -243,7 +258,7 @@ impl Actor {
                 let _ = reply.send(self.publish(user, kind, &offer, now).await);
             }
             Request::View { viewer, reply } => {
-                let _ = reply.send(self.view(*viewer, now).await);
+                let _ = reply.send(self.view(*viewer, now));
             }
             Request::Resource { peer, reply } => {
                 let _ = reply.send(self.resource(peer));
@@ -342,8 +357,8 @@ impl Actor {
         }
     }
 
-    /// Brings the workers to where the room is, and returns when they are.
-    async fn settle(&mut self, now: Instant) {
+    /// Tells the workers where the room is; [`confirmed`](Self::confirmed) says when they are there.
+    fn settle(&mut self, now: Instant) {
         let audience = !self.actual.viewers.is_empty();
         if audience != self.audience {
             self.audience = audience;
@@ -354,20 +369,24 @@ impl Actor {
         }
         let desired = self.room.desired();
         let steps = reconcile(&desired, &self.actual);
-        self.perform(steps).await;
+        self.perform(steps);
         if desired.ended && self.ended.is_none() {
             self.ended = Some(now);
             self.shared.registry.ended(&self.id, self.key.0, now);
         }
     }
 
-    /// Tells the workers all of it, then waits until what revokes is in force. A worker that is gone forwards nothing.
-    async fn perform(&mut self, steps: Vec<Step>) {
-        let mut waiting = Vec::new();
+    fn perform(&mut self, steps: Vec<Step>) {
         for step in steps {
             match &step {
-                Step::Close(peer) => waiting.extend(self.send_close(*peer)),
-                Step::Permit(peer, permission) => waiting.extend(self.send_permission(*peer, *permission)),
+                Step::Close(peer) => {
+                    let closed = self.send_close(*peer);
+                    self.unconfirmed.extend(closed);
+                }
+                Step::Permit(peer, permission) => {
+                    let in_force = self.send_permission(*peer, *permission);
+                    self.unconfirmed.extend(in_force);
+                }
                 Step::Tell(sources) => {
                     for worker in &self.shared.workers {
                         worker.send(worker::Command::Sources {
@@ -384,9 +403,29 @@ impl Actor {
             }
             self.actual.apply(&step);
         }
-        for done in waiting {
-            let _ = done.await;
+    }
+
+    /// Returns when all that revokes is in force. A worker that is gone forwards nothing; one that hangs makes the caller
+    /// ask again.
+    async fn confirmed(&mut self) -> Result<(), Refusal> {
+        let unconfirmed = &mut self.unconfirmed;
+        let all = async {
+            while let Some(done) = unconfirmed.last_mut() {
+                let _ = done.await;
+                unconfirmed.pop();
+            }
+        };
+        if tokio::time::timeout(WORKER_ANSWERS, all).await.is_ok() {
+            return Ok(());
         }
+        let (room, open) = (self.id.as_str(), self.unconfirmed.len());
+        tracing::error!(room, open, "a media worker does not answer");
+        let detail = "the change is made, but a media worker has not confirmed that it is in force: ask again";
+        Err(Refusal {
+            retry_after: Some(WORKER_RETRY),
+            version: Some(self.room.version()),
+            ..Refusal::new(Code::CapacityExhausted, detail)
+        })
     }
 
     fn send_close(&mut self, id: PeerId) -> Option<oneshot::Receiver<()>> {

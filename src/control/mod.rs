@@ -24,6 +24,8 @@ mod tests;
 
 use crate::forward::{LayerPreference, SlotReport, SourceKind, View};
 use crate::room::{self, Code, Command, Principal, Refusal, Room, RoomId, Settings, Snapshot, UserId};
+use crate::rtp::Codec;
+use crate::rtp::parameters::SendTrack;
 use crate::transport::{dtls, ice, sdp};
 use crate::worker;
 use actor::{NewViewer, Request, Shared};
@@ -211,6 +213,11 @@ impl Node {
         let local = random::credentials();
         let answered = offer.answer_viewer(&self.shared.local(ticket.worker, &local), slots, &mut random::ssrcs());
         let (answer, media) = answered.map_err(actor::refuse_offer)?;
+        let blind = |track: &SendTrack| track.codecs.iter().all(|offered| offered.codec != Codec::H264);
+        if matches!(view, View::Program) && media.slots.iter().filter_map(|slot| slot.video.as_ref()).any(blind) {
+            // What the mixer makes is H.264, and the program goes over to it without asking its viewers.
+            return Err(Refusal::new(Code::CodecUnsupported, "the program is H.264: offer it"));
+        }
         let viewer = Box::new(NewViewer {
             ticket,
             user: user.cloned(),
@@ -248,9 +255,9 @@ impl Node {
     }
 
     /// `false`: no such resource or slot.
-    pub async fn prefer(&self, id: &ResourceId, slot: usize, preference: LayerPreference) -> bool {
+    pub async fn prefer(&self, id: &ResourceId, slot: usize, preference: LayerPreference) -> Result<bool, Refusal> {
         let Some(found) = self.shared.registry.find(id).filter(|found| found.role == Role::Viewer) else {
-            return false;
+            return Ok(false);
         };
         let (reply, answer) = oneshot::channel();
         let command = worker::Command::Prefer {
@@ -260,7 +267,13 @@ impl Node {
             reply,
         };
         self.shared.send(found.worker, command);
-        answer.await.unwrap_or(false)
+        match tokio::time::timeout(actor::WORKER_ANSWERS, answer).await {
+            Ok(answer) => Ok(answer.unwrap_or(false)),
+            Err(_) => Err(Refusal::new(
+                Code::CapacityExhausted,
+                "the viewer's media worker does not answer",
+            )),
+        }
     }
 
     /// Of all workers.

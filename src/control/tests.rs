@@ -26,6 +26,8 @@ fn publish_offer() -> sdp::Offer {
 
 fn view_offer() -> sdp::Offer {
     let text = PUBLISH_OFFER.replace("sendonly", "recvonly").replace("puba", "view");
+    let h264 = "H264/90000\r\na=fmtp:96 packetization-mode=1;profile-level-id=42e01f";
+    let text = text.replace("VP8/90000", h264);
     let lines = text.split_inclusive("\r\n").filter(|line| !line.starts_with("a=ssrc:"));
     sdp::Offer::parse(&lines.collect::<String>()).unwrap()
 }
@@ -373,6 +375,38 @@ async fn a_mute_is_in_force_before_the_reply() {
     assert!(muting.await.unwrap().unwrap().seats[0].flags.audio_muted);
 }
 
+/// A worker that hangs holds nobody up for ever, and nothing counts as in force before it says so.
+#[tokio::test]
+async fn a_worker_that_does_not_answer_is_told_of() {
+    let (handle, commands) = worker::Handle::fake();
+    let (_events, received) = mpsc::channel(16);
+    let node = Node::start(vec![handle], received, dtls::Fingerprint([7; 32]), limits());
+    let room = demo(&node).await;
+    publish(&node, &room, "host", SourceKind::Camera).await;
+    let patch = SeatFlagsPatch {
+        audio_muted: Some(true),
+        ..Default::default()
+    };
+    let seat = SeatIndex(0);
+    let by = service();
+    let mute = || node.command(&room, &by, Command::SetFlags { seat, patch });
+    let refusal = mute().await.expect_err("nobody confirmed it");
+    assert_eq!(refusal.code, Code::CapacityExhausted);
+    assert!(
+        refusal.retry_after.is_some() && refusal.version.is_some(),
+        "{refusal:?}"
+    );
+    assert!(node.snapshot(&room).await.is_ok(), "the room goes on");
+
+    let permit = commands.try_commands().find_map(|command| match command {
+        worker::Command::Permit { done, .. } => done,
+        _ => None,
+    });
+    let asking_again = mute();
+    permit.expect("told to mute").send(()).expect("still waited for");
+    assert!(asking_again.await.expect("in force by now").seats[0].flags.audio_muted);
+}
+
 #[tokio::test]
 async fn every_worker_knows_every_source() {
     let (node, workers) = node(3);
@@ -543,8 +577,8 @@ async fn nothing_to_play_until_somebody_plays() {
     })
     .await;
     assert_eq!((resource.slots, resource.user), (slots, Some(user("eve"))));
-    assert!(node.prefer(&session.id, 0, LayerPreference::default()).await);
-    assert!(!node.prefer(&session.id, 1, LayerPreference::default()).await);
+    assert_eq!(node.prefer(&session.id, 0, LayerPreference::default()).await, Ok(true));
+    assert_eq!(node.prefer(&session.id, 1, LayerPreference::default()).await, Ok(false));
 }
 
 #[tokio::test]

@@ -297,9 +297,12 @@ impl Room {
     fn assignable(&self, seats: &BTreeMap<SeatIndex, Option<Person>>) -> Result<(), Refusal> {
         let mut users = BTreeSet::from([&self.settings.host.user]);
         for (index, person) in seats {
-            self.guest_seat(*index)?;
-            let Some(person) = person else { continue };
             let field = format!("seats.{}", index.0);
+            self.guest_seat(*index).map_err(|refusal| Refusal {
+                field: Some(field.clone()),
+                ..refusal
+            })?;
+            let Some(person) = person else { continue };
             if self.at(*index).is_some_and(|seat| seat.flags.locked) {
                 return Err(Refusal::invalid(&field, format!("seat {} is locked", index.0)));
             }

@@ -198,8 +198,8 @@ impl Core {
         }
     }
 
-    /// Takes one datagram of any kind.
-    pub fn handle_datagram(&mut self, datagram: &mut [u8], path: Path, now: Instant) {
+    /// Takes one datagram of any kind. `arrived`: when this host got it, which is what media is measured by.
+    pub fn handle_datagram(&mut self, datagram: &mut [u8], path: Path, arrived: Instant, now: Instant) {
         let metrics = &self.reports.metrics;
         metrics.packets_in.add(1);
         metrics.bytes_in.add(datagram.len() as u64);
@@ -221,7 +221,7 @@ impl Core {
                         neighbours: &mut self.neighbours,
                         reports: &mut self.reports,
                     };
-                    spread.take((peer.id, peer.room), publisher, packet, rtp_index, now);
+                    spread.take((peer.id, peer.room), publisher, packet, rtp_index, arrived);
                 }
             }
             Ok(Received::Rtcp(compound)) => match &mut peer.media {
@@ -566,13 +566,13 @@ impl Spread<'_> {
         publisher: &mut Publisher,
         packet: &mut [u8],
         index: u64,
-        now: Instant,
+        arrived: Instant,
     ) {
-        let Some(Ingested { kind, layer, packet }) = publisher.publication.handle_rtp(packet, index, now) else {
+        let Some(Ingested { kind, layer, packet }) = publisher.publication.handle_rtp(packet, index, arrived) else {
             return;
         };
         // an interruption stands before the packet it was found by
-        self.pass_on((peer, key), publisher, now);
+        self.pass_on((peer, key), publisher, arrived);
         let metrics = &self.reports.metrics;
         if packet.bytes.len() > PACKET_MAX {
             metrics.dropped_malformed.add(1);
@@ -592,7 +592,7 @@ impl Spread<'_> {
                     metrics.dropped_lane_full.add(1);
                     // the viewers over there see no gap and would not ask
                     if kind == MediaKind::Video {
-                        publisher.publication.request_keyframe(layer, now);
+                        publisher.publication.request_keyframe(layer, arrived);
                     }
                 }
             }

@@ -13,7 +13,9 @@ a=ssrc:1002 cname:x\r\n";
 
 fn watch() -> String {
     let offer = PUBLISH.replace("sendonly", "recvonly").replace("puba", "view");
+    let h264 = "H264/90000\r\na=fmtp:96 packetization-mode=1;profile-level-id=42e01f";
     offer
+        .replace("VP8/90000", h264)
         .split_inclusive("\r\n")
         .filter(|line| !line.starts_with("a=ssrc:"))
         .collect()
@@ -248,6 +250,11 @@ async fn watching_needs_something_to_watch() {
         (post("whep/seats/3", &offer).by("member"), "409 nothing_to_play"),
         (post("whep/seats/x", &offer).by("member"), "422 seat_index_invalid"),
         (post("whep/program", "x").by("nobody"), "400 sdp_invalid"),
+        (
+            post("whep/program", &offer.replace("H264", "VP8")).by("nobody"),
+            "422 codec_unsupported",
+        ),
+        (post("whep/stage", &offer.replace("H264", "VP8")).by("member"), "201"),
     ];
     for (number, (call, outcome)) in table.into_iter().enumerate() {
         let answer = call.to(&server).await;

@@ -394,10 +394,10 @@ async fn the_assignment_is_one_step() {
     assert_eq!(states, ["reserved", "empty", "reserved", "reserved"]);
     assert_eq!(assign(body).to(&server).await.json["version"], done.json["version"]);
     for (seats, outcome, field) in [
-        (json!({"0": "bob"}), "422 seat_index_invalid", None),
-        (json!({"12": "bob"}), "422 seat_index_invalid", None),
+        (json!({"0": "bob"}), "422 seat_index_invalid", Some("seats.0")),
+        (json!({"12": "bob"}), "422 seat_index_invalid", Some("seats.12")),
         (json!({"x": "bob"}), "422 seat_index_invalid", Some("seats.x")),
-        (json!({"1": "bob", "2": "bob"}), "422 invalid_argument", None),
+        (json!({"1": "bob", "2": "bob"}), "422 invalid_argument", Some("seats.2")),
         (json!({"1": "a/b"}), "422 invalid_argument", Some("seats.1")),
         (
             json!({"1": {"user": "a", "nmae": "b"}}),

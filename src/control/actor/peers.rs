@@ -48,7 +48,7 @@ impl Actor {
         };
         self.start_publication(ticket, user, kind, *permission, local, offer.remote().clone(), media)
             .await;
-        self.settle(now).await;
+        self.settle(now);
         Ok(session)
     }
 
@@ -125,11 +125,13 @@ impl Actor {
             self.peers.get(&old).map(|peer| &peer.media),
             Some(Media::Publisher { up: true, .. })
         );
-        self.perform(vec![Step::Close(old)]).await;
+        self.perform(vec![Step::Close(old)]);
+        // A worker that hangs has been reported; the newest transport wins all the same.
+        let _ = self.confirmed().await;
         up
     }
 
-    pub(super) async fn view(&mut self, viewer: NewViewer, now: Instant) -> Result<Session, Refusal> {
+    pub(super) fn view(&mut self, viewer: NewViewer, now: Instant) -> Result<Session, Refusal> {
         if self.ended.is_some() {
             return Err(self.refusal(Code::RoomEnded, "the room has ended"));
         }
@@ -168,7 +170,7 @@ impl Actor {
         self.shared.send(peer.ticket.worker, command);
         self.actual.viewers.insert(peer.ticket.peer);
         self.peers.insert(peer.ticket.peer, peer);
-        self.settle(now).await;
+        self.settle(now);
         Ok(session)
     }
 
@@ -242,17 +244,20 @@ impl Actor {
             return false;
         }
         let lost = self.loss(peer);
-        self.perform(vec![Step::Close(peer)]).await;
+        self.perform(vec![Step::Close(peer)]);
         if let Some(news) = lost {
             self.room.handle_transport(news, now);
         }
-        self.settle(now).await;
+        self.settle(now);
+        // Nobody can do more about a worker that hangs than read the log.
+        let _ = self.confirmed().await;
         true
     }
 
     pub(super) async fn close_all(&mut self) {
         let peers = self.peers.keys().copied().map(Step::Close);
-        self.perform(peers.chain([Step::Forget]).collect()).await;
+        self.perform(peers.chain([Step::Forget]).collect());
+        let _ = self.confirmed().await;
     }
 
     /// What the seat machine has to hear when this peer is gone.

@@ -59,7 +59,7 @@ impl Driven {
     }
 
     fn send(&mut self, core: &mut Core, mut datagram: Vec<u8>, now: Instant) {
-        core.handle_datagram(&mut datagram, self.path, now);
+        core.handle_datagram(&mut datagram, self.path, now, now);
         core.conclude(now);
     }
 
@@ -218,7 +218,7 @@ fn the_first_packets_of_a_new_ssrc_are_kept() {
     for payload in [&KEYFRAME[..], &DELTA, &DELTA] {
         // all in one batch
         let mut packet = host.video(0x9999, payload);
-        core.handle_datagram(&mut packet, host.path, now);
+        core.handle_datagram(&mut packet, host.path, now, now);
     }
     core.conclude(now);
     assert_eq!(start(&core, now), [true, false, false]);

@@ -1,0 +1,111 @@
+//! A node in this process on free ports, and the calls a signalling server makes.
+
+use costage::config::{Config, flag_entry};
+use costage::serve::Server;
+use reqwest::Method;
+use serde_json::{Value, json};
+use std::time::Duration;
+use tokio::time::timeout;
+
+pub const ROOM: &str = "peers";
+pub const HOST: &str = "host";
+/// Far more than a loaded machine needs; only a failure takes this long.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+pub struct Node {
+    server: Server,
+    client: reqwest::Client,
+    service: String,
+}
+
+impl Node {
+    /// With one room, hosted by [`HOST`], its `guests` on seats 1 and up.
+    pub async fn start(workers: usize, guests: &[&str]) -> Self {
+        let workers = format!("media.workers={workers}");
+        let settings = [
+            "http.listen=127.0.0.1:0",
+            "admin.listen=127.0.0.1:0",
+            "media.base_port=0",
+            "media.addresses=127.0.0.1",
+            &workers,
+        ];
+        let entries: Vec<_> = settings.iter().map(|setting| flag_entry(setting).unwrap()).collect();
+        let config = Config::from_entries(true, &entries).unwrap();
+        let server = Server::start(&config).await.unwrap();
+        let client = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build().unwrap();
+        let mut node = Self {
+            server,
+            client,
+            service: String::new(),
+        };
+        node.service = node.token("backend", "service").await;
+        let room = json!({ "room": ROOM, "host": HOST });
+        node.call(Method::POST, "/v1/rooms", Some(room)).await;
+        node.seat(guests).await;
+        node
+    }
+
+    pub fn url(&self, path: &str) -> String {
+        format!("{}{path}", self.server.local_url())
+    }
+
+    /// Below the room's path.
+    pub fn room_url(&self, path: &str) -> String {
+        self.url(&format!("/v1/rooms/{ROOM}/{path}"))
+    }
+
+    pub async fn token(&self, user: &str, role: &str) -> String {
+        let body = json!({ "room": ROOM, "user": user, "role": role });
+        let request = self.client.post(self.url("/v1/tokens")).json(&body);
+        let issued: Value = request.send().await.unwrap().json().await.unwrap();
+        issued["token"].as_str().expect("a token").to_owned()
+    }
+
+    /// With the service's token; the JSON of an answer that must be a success.
+    pub async fn call(&self, method: Method, path: &str, body: Option<Value>) -> Value {
+        self.call_with(&self.service, method, path, body).await
+    }
+
+    async fn call_with(&self, token: &str, method: Method, path: &str, body: Option<Value>) -> Value {
+        let url = if path.starts_with("http") {
+            path.to_owned()
+        } else {
+            self.url(path)
+        };
+        let mut request = self.client.request(method, url).bearer_auth(token);
+        if let Some(body) = body {
+            request = request.json(&body);
+        }
+        let response = request.send().await.unwrap();
+        let (status, text) = (response.status(), response.text().await.unwrap());
+        assert!(status.is_success(), "{path}: {status} {text}");
+        serde_json::from_str(&text).unwrap_or_default()
+    }
+
+    /// The complete assignment of the guest seats, in one step.
+    pub async fn seat(&self, guests: &[&str]) {
+        let numbered = (1..).zip(guests).map(|(seat, user)| (format!("{seat}"), json!(user)));
+        let seats: serde_json::Map<_, _> = numbered.collect();
+        let path = format!("/v1/rooms/{ROOM}/seats");
+        self.call(Method::PUT, &path, Some(json!({ "seats": seats }))).await;
+    }
+
+    pub async fn patch_seat(&self, seat: u8, flags: Value) {
+        self.patch_seat_as("backend", "service", seat, flags).await;
+    }
+
+    pub async fn patch_seat_as(&self, user: &str, role: &str, seat: u8, flags: Value) {
+        let path = format!("/v1/rooms/{ROOM}/seats/{seat}");
+        let token = self.token(user, role).await;
+        self.call_with(&token, Method::PATCH, &path, Some(flags)).await;
+    }
+
+    pub async fn unseat(&self, seat: u8) {
+        let path = format!("/v1/rooms/{ROOM}/seats/{seat}");
+        self.call(Method::DELETE, &path, None).await;
+    }
+
+    pub async fn stop(self) {
+        timeout(PATIENCE, self.server.stop()).await.expect("the node stops");
+    }
+}
