@@ -9,7 +9,7 @@
 //! - `promote_admin` needs to know which admin is online; until members exist it acts like `end`.
 //! - Mutes belong to the person, locks to the seat: a mute moves along with its person and ends with the seat. A mute set
 //!   on an empty seat is what its next occupant starts with.
-//! - Unmuting is for the muted person alone. Nobody but the host and a service key mutes or locks the host's devices.
+//! - Unmuting is for the muted person alone.
 //! - An admin who may change settings may not change what admins may.
 //! - Sitting down by oneself in `free` mode keeps to the kick cooldown; being seated by a host or a service key does not.
 //! - Unseating who is not seated, or an empty seat, succeeds and changes nothing.

@@ -29,12 +29,9 @@ pub(super) enum Action {
     },
     Lock,
     /// Lock or unlock microphone or camera.
-    LockDevice {
-        hosts_seat: bool,
-    },
+    LockDevice,
     Mute {
         oneself: bool,
-        hosts_seat: bool,
     },
     /// `empty`: nobody sits there whose device it would open.
     Unmute {
@@ -67,8 +64,8 @@ pub(super) fn permitted(standing: Standing, action: Action, policies: &Policies)
         Action::Leave => true,
         Action::Kick { admin } => standing > Admin || (standing == Admin && !admin),
         Action::Lock => standing > Member,
-        Action::LockDevice { hosts_seat } => standing > Admin || (standing == Admin && !hosts_seat),
-        Action::Mute { oneself, hosts_seat } => oneself || standing > Admin || (standing == Admin && !hosts_seat),
+        Action::LockDevice => standing > Member,
+        Action::Mute { oneself } => oneself || standing > Member,
         Action::Unmute { oneself, empty } => oneself || (empty && standing > Member),
     }
 }

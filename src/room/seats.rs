@@ -192,9 +192,8 @@ impl Room {
         old: SeatFlags,
         new: SeatFlags,
     ) -> Result<(), Refusal> {
-        let hosts_seat = index == HOST_SEAT;
         if old.locked != new.locked {
-            if hosts_seat {
+            if index == HOST_SEAT {
                 return Err(Refusal::new(Code::SeatIndexInvalid, "the host's seat is never locked"));
             }
             self.permit_seat_changes(standing)?;
@@ -214,10 +213,10 @@ impl Room {
         ];
         for (was_locked, locked, was_muted, muted) in devices {
             if was_locked != locked {
-                self.permit(standing, Action::LockDevice { hosts_seat })?;
+                self.permit(standing, Action::LockDevice)?;
             }
             if !was_muted && muted {
-                self.permit(standing, Action::Mute { oneself, hosts_seat })?;
+                self.permit(standing, Action::Mute { oneself })?;
             }
             if was_muted && !muted {
                 let empty = occupant.is_none();
