@@ -1,9 +1,8 @@
-//! What forwarding one packet to one viewer costs, without sockets: `cargo bench --bench forward [-- viewers]`.
+//! What forwarding one packet to one viewer costs, without sockets: `cargo bench --bench forward [-- viewers [variant]]`.
 //!
 //! A publisher's script (H.264 at 1.5 Mbit/s, Opus: 262 packets/s) goes into a `Feed`, and every turn all viewers are served
-//! into one `Batch`. Variants run interleaved, so that a noisy machine hurts all alike: read the ratios. Instructions per
-//! packet, where the machine counts them: `perf stat -e instructions:u` around it, with one variant named:
-//! `cargo bench --bench forward -- 100 gcm`.
+//! into one `Batch`. Variants run interleaved, so that a noisy machine hurts all alike: read the ratios. Where `valgrind` is
+//! installed, each variant is run under it twice, with more and fewer rounds; the difference is the instructions per packet.
 
 use costage::forward::{
     Batch, Feed, FeedDescription, FeedUpdate, Feeds, LayerIndex, Permission, Seal, SeatIndex, SourceId, SourceInfo,
@@ -11,8 +10,9 @@ use costage::forward::{
 };
 use costage::rtp::parameters::{Feedback, SendCodec, SendParameters, SendSlot, SendTrack};
 use costage::rtp::{Codec, Extension, ExtensionMap, MediaKind, Meta, PacketView};
-use ring::aead;
+use costage::transport::srtp::{self, Profile};
 use std::hint::black_box;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 const VIEWERS: usize = 100;
@@ -30,6 +30,7 @@ const SOURCE: SourceId = SourceId(1);
 enum Sealing {
     None,
     Gcm,
+    CmSha1,
 }
 
 /// How the packets of a frame come: one a turn, or all in one.
@@ -41,37 +42,40 @@ enum Arrival {
 
 struct Variant {
     name: &'static str,
-    sealing: Sealing,
     arrival: Arrival,
     ns: Vec<f64>,
 }
 
-/// AES-128-GCM as the transport seals (RFC 7714), and nothing at all.
-struct Sealer {
-    key: Option<aead::LessSafeKey>,
+/// The transport's own sealing, or nothing at all.
+enum Sealer {
+    None,
+    Srtp(Box<srtp::Sender>),
 }
 
 impl Sealer {
     fn new(sealing: Sealing) -> Self {
-        let key = aead::UnboundKey::new(&aead::AES_128_GCM, &[7; 16]).expect("16 bytes");
-        Sealer {
-            key: (sealing == Sealing::Gcm).then(|| aead::LessSafeKey::new(key)),
-        }
+        let profile = match sealing {
+            Sealing::None => return Sealer::None,
+            Sealing::Gcm => Profile::AeadAes128Gcm,
+            Sealing::CmSha1 => Profile::Aes128CmSha1_80,
+        };
+        let material: Vec<u8> = (0..profile.keying_len()).map(|byte| byte as u8).collect();
+        let sender = srtp::Sender::from_exporter(profile, &material).expect("as long as wanted");
+        Sealer::Srtp(Box::new(sender))
     }
 }
 
 impl Seal for Sealer {
     fn seal_rtp(&mut self, buffer: &mut Vec<u8>, start: usize, header_len: usize, ssrc: u32, index: u64) {
-        let Some(key) = &self.key else { return };
-        let mut nonce = [0; 12];
-        nonce[2..6].copy_from_slice(&ssrc.to_be_bytes());
-        nonce[6..].copy_from_slice(&index.to_be_bytes()[2..]);
-        let (header, payload) = buffer[start..].split_at_mut(header_len);
-        let nonce = aead::Nonce::assume_unique_for_key(nonce);
-        let tag = key.seal_in_place_separate_tag(nonce, aead::Aad::from(&*header), payload);
-        buffer.extend_from_slice(tag.expect("short enough").as_ref());
+        if let Sealer::Srtp(sender) = self {
+            sender.seal_rtp(buffer, start, header_len, ssrc, index);
+        }
     }
-    fn seal_rtcp(&mut self, _: &mut Vec<u8>, _: usize) {}
+    fn seal_rtcp(&mut self, buffer: &mut Vec<u8>, start: usize) {
+        if let Sealer::Srtp(sender) = self {
+            sender.seal_rtcp(buffer, start);
+        }
+    }
 }
 
 struct Bench {
@@ -127,6 +131,18 @@ impl Bench {
             audio: 1000,
             forwarded: 0,
         }
+    }
+
+    /// Having run once, so that buffers have their size.
+    fn warm(viewers: usize, sealing: Sealing, arrival: Arrival) -> Self {
+        let mut bench = Bench::new(viewers, sealing);
+        bench.feed().update(FeedUpdate::Size {
+            layer: LayerIndex(0),
+            width: 1280,
+            height: 720,
+        });
+        bench.run(arrival);
+        bench
     }
 
     fn feed(&mut self) -> &mut Feed {
@@ -241,61 +257,77 @@ fn parameters() -> SendParameters {
     }
 }
 
+const VARIANTS: [(&str, Sealing, Arrival); 5] = [
+    ("plain-paced", Sealing::None, Arrival::Paced),
+    ("plain-bursts", Sealing::None, Arrival::Bursts),
+    ("gcm-paced", Sealing::Gcm, Arrival::Paced),
+    ("gcm-bursts", Sealing::Gcm, Arrival::Bursts),
+    ("sha1-bursts", Sealing::CmSha1, Arrival::Bursts),
+];
+
 fn main() {
-    let arguments: Vec<String> = std::env::args()
-        .skip(1)
-        .filter(|argument| !argument.starts_with("--"))
-        .collect();
-    let viewers = arguments
-        .first()
-        .and_then(|argument| argument.parse().ok())
-        .unwrap_or(VIEWERS);
-    let variant = |name, sealing, arrival| Variant {
-        name,
-        sealing,
-        arrival,
-        ns: vec![],
-    };
-    let mut variants = vec![
-        variant("plain, paced", Sealing::None, Arrival::Paced),
-        variant("plain, bursts", Sealing::None, Arrival::Bursts),
-        variant("gcm, paced", Sealing::Gcm, Arrival::Paced),
-        variant("gcm, bursts", Sealing::Gcm, Arrival::Bursts),
-    ];
-    if let Some(wanted) = arguments.get(1) {
-        variants.retain(|variant| variant.name.starts_with(wanted.as_str()));
+    // cargo adds options of its own
+    let mut arguments = std::env::args().skip(1).filter(|argument| !argument.starts_with("--"));
+    let mut number = || arguments.next().and_then(|argument| argument.parse().ok());
+    let viewers = number().unwrap_or(VIEWERS);
+    if let Some(rounds) = number() {
+        return count(viewers, rounds, arguments.next().as_deref());
     }
-    let mut benches: Vec<Bench> = variants
-        .iter()
-        .map(|variant| Bench::new(viewers, variant.sealing))
-        .collect();
-    for (bench, variant) in benches.iter_mut().zip(&variants) {
-        bench.feed().update(FeedUpdate::Size {
-            layer: LayerIndex(0),
-            width: 1280,
-            height: 720,
-        });
-        bench.run(variant.arrival);
-    }
+    let mut variants: Vec<(Variant, Bench)> = VARIANTS
+        .map(|(name, sealing, arrival)| {
+            let ns = vec![];
+            (Variant { name, arrival, ns }, Bench::warm(viewers, sealing, arrival))
+        })
+        .into();
     for _ in 0..ROUNDS {
-        for (bench, variant) in benches.iter_mut().zip(&mut variants) {
+        for (variant, bench) in &mut variants {
             let (before, start) = (bench.forwarded, Instant::now());
             bench.run(variant.arrival);
-            variant
-                .ns
-                .push(start.elapsed().as_nanos() as f64 / (bench.forwarded - before) as f64);
+            let packets = bench.forwarded - before;
+            variant.ns.push(start.elapsed().as_nanos() as f64 / packets as f64);
         }
     }
-    println!("{viewers} viewers, {ROUNDS} rounds of {SECONDS} s; ns per forwarded packet of {PAYLOAD} bytes");
+    println!("{viewers} viewers, {ROUNDS} rounds of {SECONDS} s; per forwarded packet of {PAYLOAD} bytes:");
     let mut base = None;
-    for (variant, bench) in variants.iter_mut().zip(&benches) {
+    for (variant, _) in &mut variants {
         variant.ns.sort_by(f64::total_cmp);
         let (best, median) = (variant.ns[0], variant.ns[variant.ns.len() / 2]);
         let ratio = median / *base.get_or_insert(median);
-        let packets = bench.forwarded;
+        let instructions = instructions(variant.name).map_or("not counted".into(), |count| format!("{count:.0}"));
         println!(
-            "{:<14} best {best:>7.0}  median {median:>7.0}  ratio {ratio:>5.2}  ({packets} packets)",
+            "{:<13} {median:>5.0} ns (best {best:.0}), {ratio:.2} of the first; {instructions} instructions",
             variant.name
         );
     }
+}
+
+/// Runs one variant, for whoever counts instructions around it, and prints how many packets it forwarded.
+fn count(viewers: usize, rounds: usize, name: Option<&str>) {
+    let Some((_, sealing, arrival)) = VARIANTS.into_iter().find(|variant| Some(variant.0) == name) else {
+        println!("no such variant");
+        return;
+    };
+    let mut bench = Bench::warm(viewers, sealing, arrival);
+    for _ in 0..rounds {
+        bench.run(arrival);
+    }
+    println!("{}", bench.forwarded);
+}
+
+/// Instructions per forwarded packet; `None` without valgrind. Few viewers do: the count does not depend on caches.
+fn instructions(variant: &str) -> Option<f64> {
+    let run = |rounds: &str| {
+        let output = Command::new("valgrind")
+            .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
+            .arg(std::env::current_exe().ok()?)
+            .args(["10", rounds, variant])
+            .output()
+            .ok()?;
+        let packets: f64 = String::from_utf8_lossy(&output.stdout).trim().parse().ok()?;
+        let report = String::from_utf8_lossy(&output.stderr);
+        let collected = report.lines().find_map(|line| line.split_once("Collected :"))?.1;
+        Some((collected.trim().parse::<f64>().ok()?, packets))
+    };
+    let (few, more) = (run("1")?, run("4")?);
+    Some((more.0 - few.0) / (more.1 - few.1))
 }

@@ -36,7 +36,7 @@ fn server_with(change: impl FnOnce(&mut Options)) -> Server {
     let (handle, commands) = worker::Handle::fake();
     let publishers = Arc::new(Mutex::new(Vec::new()));
     let seen = publishers.clone();
-    std::thread::spawn(move || commands.into_iter().for_each(|command| obey(command, &seen)));
+    std::thread::spawn(move || commands.commands().for_each(|command| obey(command, &seen)));
     let (events, received) = mpsc::channel(16);
     let context = Arc::new(dtls::Context::new().expect("a certificate"));
     let limits = control::Limits {

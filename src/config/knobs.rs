@@ -158,7 +158,9 @@ pub const KNOBS: &[Knob] = &[
         key: "media.tick_us",
         kind: Kind::Integer { min: 0, max: 20_000 },
         doc: "Microseconds a packet may wait for others to the same viewer, so that they leave in one system call. \
-              1000 halves the cost per packet and adds at most 1 ms.",
+              2500: the packets of a 1.5 Mbit/s sender that \
+              paces at 2.5 times its rate come 2.35 ms apart and leave in pairs, which saves a fifth of the CPU time; \
+              bursts and sparse packets do not wait.",
         secret: false,
         read: |c| number(c.media.tick_us),
         write: |c, v| integer(v).map(|tick| c.media.tick_us = tick),

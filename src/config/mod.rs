@@ -113,7 +113,7 @@ impl Default for Config {
                 advertise: Vec::new(),
                 own_candidates: true,
                 tcp: true,
-                tick_us: 1_000,
+                tick_us: 2_500,
                 gso: true,
                 ice_servers: Vec::new(),
             },

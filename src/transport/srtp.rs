@@ -48,13 +48,13 @@ impl Profile {
     }
 
     /// How much the DTLS exporter has to yield (RFC 5764 4.2), in bytes.
-    pub(super) fn keying_len(self) -> usize {
+    pub fn keying_len(self) -> usize {
         2 * (KEY + self.salt_len())
     }
 }
 
 /// Split the exporter's output: client key, server key, client salt, server salt (RFC 5764 4.2). The server receives with
-/// the client's and sends with its own.
+/// the client's and sends with its own. `None`: not [`Profile::keying_len`] bytes.
 pub(super) fn contexts(profile: Profile, material: &[u8]) -> Option<(Receiver, Sender)> {
     if material.len() != profile.keying_len() {
         return None;
@@ -209,6 +209,11 @@ pub struct Sender {
 }
 
 impl Sender {
+    /// The server's sealing half from the DTLS exporter's output (RFC 5764 4.2). `None`: not [`Profile::keying_len`] bytes.
+    pub fn from_exporter(profile: Profile, material: &[u8]) -> Option<Self> {
+        contexts(profile, material).map(|(_receiver, sender)| sender)
+    }
+
     pub fn profile(&self) -> Profile {
         self.keys.profile
     }

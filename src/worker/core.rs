@@ -184,8 +184,8 @@ impl Core {
         }
     }
 
-    /// Takes one datagram of any kind.
-    pub fn handle_datagram(&mut self, datagram: &mut [u8], path: Path, now: Instant) {
+    /// Takes one datagram of any kind. `arrived`: when this host got it, which is what media is measured by.
+    pub fn handle_datagram(&mut self, datagram: &mut [u8], path: Path, arrived: Instant, now: Instant) {
         let metrics = &self.reports.metrics;
         metrics.packets_in.add(1);
         metrics.bytes_in.add(datagram.len() as u64);
@@ -207,7 +207,7 @@ impl Core {
                         neighbours: &mut self.neighbours,
                         metrics,
                     };
-                    spread.take(peer.room, publisher, packet, rtp_index, now);
+                    spread.take(peer.room, publisher, packet, rtp_index, arrived);
                 }
             }
             Ok(Received::Rtcp(compound)) => match &mut peer.media {
@@ -558,14 +558,14 @@ struct Spread<'c> {
 }
 
 impl Spread<'_> {
-    fn take(&mut self, key: RoomKey, publisher: &mut Publisher, packet: &mut [u8], index: u64, now: Instant) {
+    fn take(&mut self, key: RoomKey, publisher: &mut Publisher, packet: &mut [u8], index: u64, arrived: Instant) {
         let Publisher {
             source,
             publication,
             subscribers,
             ..
         } = publisher;
-        let Some(Ingested { kind, layer, packet }) = publication.handle_rtp(packet, index, now) else {
+        let Some(Ingested { kind, layer, packet }) = publication.handle_rtp(packet, index, arrived) else {
             return;
         };
         if packet.bytes.len() > PACKET_MAX {

@@ -8,7 +8,7 @@ use socket2::{Domain, SockRef, Socket, Type};
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::time::Instant;
+use std::time::{Duration, Instant, SystemTime};
 
 /// Datagrams read by one call. More saves little per datagram and makes the buffers outgrow the L2 cache.
 pub(super) const RECEIVE_BATCH: usize = 64;
@@ -22,6 +22,8 @@ const SEND_MESSAGES: usize = 1024;
 /// Bytes the kernel may queue per direction: about 0.1 s at 600 Mbit/s, so that a late turn loses nothing. What exceeds
 /// the system's limit needs CAP_NET_ADMIN; without it the limit is taken.
 const SOCKET_BUFFER: usize = 8 << 20;
+/// A datagram that seems to have waited longer than this did not: the system's clock was set meanwhile.
+const AGE_MAX: Duration = Duration::from_secs(1);
 
 /// End of a datagram in the arena, and when the packet it forwards arrived.
 type Datagram = (usize, Option<Instant>);
@@ -71,6 +73,7 @@ impl UdpSocket {
             socket.set_only_v6(true)?;
         }
         enlarge_buffers(&socket);
+        stamp_arrivals(&socket);
         socket.bind(&address.into())?;
         let local = socket
             .local_addr()?
@@ -96,12 +99,20 @@ impl UdpSocket {
         self.fd.as_fd()
     }
 
-    /// Reads one batch and hands each datagram to `each`. Returns how many there were, those too long included.
-    pub fn receive(&mut self, mut each: impl FnMut(&mut [u8], SocketAddr)) -> usize {
+    /// Reads one batch and hands each datagram to `each`, with the time when the kernel got it, at most `now`: a thread
+    /// that comes late must not make a publisher's evenly sent packets look like a burst. Returns how many there were,
+    /// those too long included.
+    pub fn receive(&mut self, now: Instant, mut each: impl FnMut(&mut [u8], SocketAddr, Instant)) -> usize {
+        // the stamps are of the system's clock: what counts is how long ago they were
+        let (wall, behind) = (SystemTime::now(), now.elapsed());
         let count = self.inbound.receive(self.fd.as_raw_fd());
         for index in 0..count {
+            let stamp = self.inbound.stamp(index);
+            let age = stamp.and_then(|stamp| wall.duration_since(stamp).ok());
+            let age = age.filter(|age| *age <= AGE_MAX).unwrap_or_default();
+            let arrived = now.checked_sub(age.saturating_sub(behind)).unwrap_or(now);
             if let Some((bytes, from)) = self.inbound.datagram(index) {
-                each(bytes, from);
+                each(bytes, from, arrived);
             }
         }
         count
@@ -464,10 +475,26 @@ impl Control {
     }
 }
 
+/// Room for one control message `SCM_TIMESTAMPNS`, laid out as `CMSG_SPACE` demands.
+#[derive(Clone, Copy)]
+#[repr(C, align(8))]
+struct Stamp {
+    header: libc::cmsghdr,
+    time: libc::timespec,
+}
+
+impl Stamp {
+    fn empty() -> Self {
+        // SAFETY: all-zero is a valid value of both.
+        unsafe { std::mem::zeroed() }
+    }
+}
+
 /// `recvmmsg` and its arrays.
 struct Inbound {
     buffers: Box<[[u8; DATAGRAM_MAX]]>,
     names: Box<[Name]>,
+    stamps: Box<[Stamp]>,
     vectors: Box<[libc::iovec]>,
     headers: Box<[libc::mmsghdr]>,
 }
@@ -479,6 +506,7 @@ impl Inbound {
     fn new() -> Self {
         let mut buffers = vec![[0; DATAGRAM_MAX]; RECEIVE_BATCH].into_boxed_slice();
         let mut names = vec![Name::empty(); RECEIVE_BATCH].into_boxed_slice();
+        let mut stamps = vec![Stamp::empty(); RECEIVE_BATCH].into_boxed_slice();
         let mut vectors: Box<[libc::iovec]> = buffers
             .iter_mut()
             .map(|buffer| libc::iovec {
@@ -489,18 +517,21 @@ impl Inbound {
         let headers = names
             .iter_mut()
             .zip(&mut vectors)
-            .map(|(name, vector)| {
+            .zip(&mut stamps)
+            .map(|((name, vector), stamp)| {
                 // SAFETY: all-zero is a valid `mmsghdr`.
                 let mut header: libc::mmsghdr = unsafe { std::mem::zeroed() };
                 header.msg_hdr.msg_name = (&raw mut *name).cast();
                 header.msg_hdr.msg_iov = vector;
                 header.msg_hdr.msg_iovlen = 1;
+                header.msg_hdr.msg_control = (&raw mut *stamp).cast();
                 header
             })
             .collect();
         Inbound {
             buffers,
             names,
+            stamps,
             vectors,
             headers,
         }
@@ -511,10 +542,11 @@ impl Inbound {
         debug_assert!(vectors.iter().all(|vector| vector.iov_len == DATAGRAM_MAX));
         for header in headers.iter_mut() {
             header.msg_hdr.msg_namelen = size_of::<Name>() as _;
+            header.msg_hdr.msg_controllen = size_of::<Stamp>() as _;
             header.msg_hdr.msg_flags = 0;
         }
-        // SAFETY: every header points to its name and vector, every vector to its buffer, with their true lengths; the
-        // boxes live as long as `self`, and nothing else refers to them during the call.
+        // SAFETY: every header points to its name, vector and stamp, every vector to its buffer, with their true lengths;
+        // the boxes live as long as `self`, and nothing else refers to them during the call.
         let count = unsafe {
             libc::recvmmsg(
                 fd,
@@ -525,6 +557,19 @@ impl Inbound {
             )
         };
         usize::try_from(count).unwrap_or(0)
+    }
+
+    /// When the kernel got the datagram, if it said so.
+    fn stamp(&self, index: usize) -> Option<SystemTime> {
+        let written = self.headers.get(index)?.msg_hdr.msg_controllen as usize;
+        let stamp = self.stamps.get(index)?;
+        let is_time = stamp.header.cmsg_level == libc::SOL_SOCKET && stamp.header.cmsg_type == libc::SCM_TIMESTAMPNS;
+        if !is_time || written < std::mem::offset_of!(Stamp, time) + size_of::<libc::timespec>() {
+            return None;
+        }
+        let seconds = u64::try_from(stamp.time.tv_sec).ok()?;
+        let nanoseconds = u32::try_from(stamp.time.tv_nsec).ok()?;
+        SystemTime::UNIX_EPOCH.checked_add(Duration::new(seconds, nanoseconds))
     }
 
     /// `None`: longer than [`DATAGRAM_MAX`].
@@ -560,6 +605,21 @@ fn enlarge_buffers(socket: &Socket) {
     if socket.send_buffer_size().unwrap_or(0) < SOCKET_BUFFER {
         let _ = socket.set_send_buffer_size(SOCKET_BUFFER);
     }
+}
+
+/// Asks the kernel to say when each datagram came. Without it the time of reading has to do.
+fn stamp_arrivals(socket: &Socket) {
+    let on: libc::c_int = 1;
+    // SAFETY: an integer option, read from a live local.
+    let _refused_without_harm = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_TIMESTAMPNS,
+            (&raw const on).cast(),
+            size_of_val(&on) as _,
+        )
+    };
 }
 
 /// Whether the kernel has `UDP_SEGMENT` at all (Linux 4.18). Devices may still refuse it later.
@@ -658,7 +718,9 @@ mod tests {
     fn received(socket: &mut UdpSocket, expected: usize) -> Vec<(Vec<u8>, SocketAddr)> {
         let mut all = vec![];
         // loopback delivers within the send call
-        while all.len() < expected && socket.receive(|bytes, from| all.push((bytes.to_vec(), from))) > 0 {}
+        while all.len() < expected
+            && socket.receive(Instant::now(), |bytes, from, _| all.push((bytes.to_vec(), from))) > 0
+        {}
         all
     }
 
@@ -768,8 +830,33 @@ mod tests {
                 .unwrap();
         }
         let mut lengths = vec![];
-        assert_eq!(receiver.receive(|bytes, _| lengths.push(bytes.len())), 2);
+        assert_eq!(
+            receiver.receive(Instant::now(), |bytes, _, _| lengths.push(bytes.len())),
+            2
+        );
         assert_eq!(lengths, [10]);
+    }
+
+    #[test]
+    fn a_late_reader_learns_when_datagrams_came() {
+        const APART: Duration = Duration::from_millis(20);
+        let (sender, mut receiver) = (loopback(false), loopback(false));
+        let send = || SockRef::from(&sender.fd).send_to(&[7; 100], &receiver.local().into());
+        let before = Instant::now();
+        send().unwrap();
+        let between = Instant::now();
+        std::thread::sleep(APART);
+        let again = Instant::now();
+        send().unwrap();
+        let now = Instant::now();
+        std::thread::sleep(APART);
+
+        let mut arrivals = vec![];
+        assert_eq!(receiver.receive(now, |_, _, arrived| arrivals.push(arrived)), 2);
+        // two clocks are read, one after the other
+        let slack = Duration::from_millis(2);
+        assert!((before - slack..=between + slack).contains(&arrivals[0]));
+        assert!((again - slack..=now).contains(&arrivals[1]), "never later than now");
     }
 
     #[test]

@@ -146,7 +146,7 @@ impl Worker {
                     }
                     if readable {
                         io.tcp
-                            .read(id, metrics, |frame, path| core.handle_datagram(frame, path, now));
+                            .read(id, metrics, |frame, path| core.handle_datagram(frame, path, now, now));
                     }
                 }
                 Ready { token, .. } => {
@@ -184,9 +184,9 @@ fn listener_token(index: usize) -> u64 {
 fn receive_udp(socket: &mut UdpSocket, id: u32, core: &mut Core, now: Instant) {
     for _ in 0..BATCHES_PER_TURN {
         let mut taken = 0;
-        let count = socket.receive(|datagram, remote| {
+        let count = socket.receive(now, |datagram, remote, arrived| {
             taken += 1;
-            core.handle_datagram(datagram, Path { socket: id, remote }, now);
+            core.handle_datagram(datagram, Path { socket: id, remote }, arrived, now);
         });
         let too_long = (count - taken) as u64;
         core.reports.metrics.dropped_malformed.add(too_long);

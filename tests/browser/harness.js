@@ -163,11 +163,11 @@ export function streams(page, type) {
   }, type);
 }
 
-/** A JSON call to the server, with a service token for `room` if one is named. */
-export async function api(server, method, path, { room, body, user = "test" } = {}) {
+/** A JSON call to the server, with a token for `room` if one is named. */
+export async function api(server, method, path, { room, body, user = "test", role = "service" } = {}) {
   const headers = { "Content-Type": "application/json" };
   if (room) {
-    const { token } = await api(server, "POST", "/v1/tokens", { body: { room, user, role: "service" } });
+    const { token } = await api(server, "POST", "/v1/tokens", { body: { room, user, role } });
     headers.Authorization = `Bearer ${token}`;
   }
   const response = await fetch(server.url + path, { method, headers, body: body && JSON.stringify(body) });

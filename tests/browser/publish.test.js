@@ -86,6 +86,7 @@ test("who is taken off the seat is told so", (t) =>
     await page.locator('#state[data-state="failed"]').waitFor({ timeout: 10_000 });
     assert.match(await page.locator("#message").textContent(), /seat is no longer yours/);
     assert.equal(await page.locator("#start").isVisible(), true);
+    assert.equal(await page.locator("#token").isVisible(), false, "another token would not help");
   }));
 
 test("a taken seat is refused in plain words", (t) =>

@@ -140,16 +140,17 @@ function onState({ name, error, retryInMs }) {
 }
 
 function failed(error) {
-  const words = error.code === "not_seated" && !tokens.pasted ? "Your seat is no longer yours." : inWords(error);
-  stopped("failed", "bad", "Stopped", words);
-  $("token-row").hidden = !(error.status === 401 || error.status === 403);
+  // The page's own token was good; a pasted one may be of somebody without a seat.
+  const unseated = error.code === "not_seated" && !tokens.pasted;
+  stopped("failed", "bad", "Stopped", unseated ? "Your seat is no longer yours." : inWords(error));
+  $("token-row").hidden = unseated || !(error.status === 401 || error.status === 403);
 }
 
 function stopped(...state) {
   session = null;
   $("start").hidden = false;
   $("stop").hidden = true;
-  $("fields").disabled = false;
+  $("fields").hidden = false;
   $("watch-link").hidden = true;
   show(...state);
 }
@@ -158,7 +159,7 @@ async function start() {
   const want = wanted();
   $("start").hidden = true;
   $("stop").hidden = false;
-  $("fields").disabled = true;
+  $("fields").hidden = true;
   tokens = new Tokens({ ...want, token: $("token").value.trim() || null });
   show("connecting", "busy", "Connecting", `Taking seat ${want.seat}.`);
   try {

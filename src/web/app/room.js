@@ -121,6 +121,7 @@ export function show(name, tone, word, sentence = "") {
   badge.dataset.state = name;
   badge.dataset.tone = tone;
   $("message").textContent = sentence;
+  $("message").classList.toggle("bad", tone === "bad");
 }
 
 /** Sums over a connection's statistics, per second where it is a rate. */
