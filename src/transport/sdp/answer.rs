@@ -135,10 +135,9 @@ impl<'a> Answer<'a> {
         line!(self.body, "a=rtcp-mux");
         line!(self.body, "a=rtcp-rsize");
         self.transport();
-        // the transport is that of the first m-line, so its candidates stand there (RFC 9143 7.1.3)
-        if self.bundle.is_empty() {
-            candidates(&mut self.body, self.local.candidates);
-        }
+        // The transport is that of the first m-line, where its candidates would be enough (RFC 9143 7.1.3). aiortc 1.16
+        // keeps only those of the last m-line that shares a transport, and never connects if there are none.
+        candidates(&mut self.body, self.local.candidates);
         self.formats(&line);
         for (extension, id) in Extension::ALL
             .iter()
