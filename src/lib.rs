@@ -8,7 +8,11 @@
 //! | [`config`] | P | every knob with unit, default and reason; unknown keys are errors |
 //! | [`room`] | P | the seat machine: commands in; commit, timers and the media permissions out |
 //! | [`control`] | S | the node's directory: one actor per room, who publishes and views where; drives the media workers |
-//! | [`api`] | S | the HTTP interface: auth, rooms, seats, WHIP, WHEP, pages; errors → HTTP once; OpenAPI |
+//! | [`events`] | P, S | what a room says: the log its event streams read from, resume, slow readers |
+//! | [`store`] | S | what survives a restart: rooms, unsent webhooks, remembered answers (embedded database) |
+//! | [`webhook`] | P, S | events to integrators' servers: signatures, order, backoff, where connections may go |
+//! | [`wire`] | P | the JSON of the contract: rooms, seats, requests, members, events |
+//! | [`api`] | S | the HTTP interface: auth, rooms, seats, requests, events, WHIP, WHEP, pages; errors → HTTP once; OpenAPI |
 //! | [`rtp`] | P | packets, header extensions, RTCP, loss detection, retransmission rings, codec payload formats |
 //! | [`transport`] | P | one WebRTC transport, sans-I/O: ICE-lite agent, DTLS server, SRTP, offer → answer |
 //! | [`congestion`] | P | which simulcast layer a viewer gets |
@@ -29,11 +33,15 @@ pub mod config;
 pub mod congestion;
 pub mod control;
 pub mod demo;
+pub mod events;
 pub mod forward;
 pub mod room;
 pub mod rtp;
 pub mod serve;
+pub mod store;
 pub mod telemetry;
 pub mod transport;
 pub mod web;
+pub mod webhook;
+pub mod wire;
 pub mod worker;

@@ -23,7 +23,6 @@ mod request;
 mod resource;
 mod rooms;
 mod seats;
-mod shape;
 mod tokens;
 mod whep;
 mod whip;

@@ -5,10 +5,10 @@ use super::auth::Caller;
 use super::error::Problem;
 use super::openapi::{JsonErrors, ReadErrors};
 use super::request::{BaseUrl, InRoom, Json, Query, parse_value};
-use super::shape::{PersonIn, PoliciesOut, RoomList, RoomOut, SeatModeName};
 use crate::room::{
     Code, Command, Person, Policies, Refusal, Role, RoomId, SeatMode, Settings, SettingsPatch, Snapshot,
 };
+use crate::wire::{PersonIn, PoliciesOut, RoomList, RoomOut, SeatModeName};
 use axum::extract::State as Extract;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -245,11 +245,11 @@ pub(super) async fn patch(
         webhook: body.webhook,
         metadata: body.metadata.map(Value::Object),
     };
-    let snapshot = state
+    let commanded = state
         .node
         .command(&room, &caller.principal, Command::Update(patch))
         .await?;
-    Ok(shown_to(&caller, &snapshot, &base))
+    Ok(shown_to(&caller, &commanded.snapshot, &base))
 }
 
 /// The policies in force, with the named ones changed.
@@ -271,8 +271,8 @@ pub(super) async fn end(
     InRoom { room, caller }: InRoom,
     BaseUrl(base): BaseUrl,
 ) -> Result<axum::Json<RoomOut>, Problem> {
-    let snapshot = state.node.command(&room, &caller.principal, Command::End).await?;
-    Ok(shown_to(&caller, &snapshot, &base))
+    let commanded = state.node.command(&room, &caller.principal, Command::End).await?;
+    Ok(shown_to(&caller, &commanded.snapshot, &base))
 }
 
 #[cfg(test)]

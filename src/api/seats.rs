@@ -5,9 +5,9 @@ use super::error::Problem;
 use super::openapi::{JsonErrors, ReadErrors};
 use super::request::{BaseUrl, InRoom, Json, Last, Query};
 use super::rooms::named_by_token;
-use super::shape::{PersonFields, PersonIn, PersonOrNobody, Seated, Seats, seat_index};
 use crate::forward::SeatIndex;
 use crate::room::{Command, Refusal, SeatFlagsPatch, UserId};
+use crate::wire::{PersonFields, PersonIn, PersonOrNobody, Seated, Seats, seat_index};
 use axum::extract::State as Extract;
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -23,8 +23,8 @@ pub(super) async fn read(Extract(state): Extract<State>, at: InRoom) -> Result<a
 
 /// Give `command` in the room and answer with the seats.
 async fn commanded(state: &State, at: &InRoom, command: Command) -> Result<axum::Json<Seats>, Problem> {
-    let snapshot = state.node.command(&at.room, &at.caller.principal, command).await?;
-    Ok(axum::Json(Seats::from(&snapshot)))
+    let commanded = state.node.command(&at.room, &at.caller.principal, command).await?;
+    Ok(axum::Json(Seats::from(&commanded.snapshot)))
 }
 
 #[derive(Deserialize, ToSchema)]
@@ -64,7 +64,11 @@ pub(super) async fn put(
         person,
         if_version: body.if_version,
     };
-    let snapshot = state.node.command(&at.room, &at.caller.principal, command).await?;
+    let snapshot = state
+        .node
+        .command(&at.room, &at.caller.principal, command)
+        .await?
+        .snapshot;
     // Where they sit now, which need not be where they were to sit.
     let seats = (0..=u8::MAX).zip(&snapshot.seats);
     let theirs = seats.filter(|(_, seat)| seat.occupancy.person().is_some_and(|person| person.user == user));

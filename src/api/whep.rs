@@ -6,9 +6,9 @@ use super::error::Problem;
 use super::openapi::{JsonErrors, OfferErrors, ReadErrors, ResourceErrors};
 use super::request::{AtRoom, BaseUrl, InRoom, Json, Last, Query, Visitor};
 use super::resource::{self, Door};
-use super::shape::codec_name;
 use crate::forward::{LayerPreference, SlotReport, SlotState, SourceKind, View};
 use crate::room::{Refusal, RoomId, UserId};
+use crate::wire::codec_name;
 use axum::extract::{Request, State as Extract};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
@@ -122,7 +122,7 @@ pub(super) async fn seat(
     Query(query): Query<WatchSeat>,
     request: Request,
 ) -> Result<Response, Problem> {
-    let seat = super::shape::seat_index(&seat, "seat")?;
+    let seat = crate::wire::seat_index(&seat, "seat")?;
     let kind = resource::source_kind(query.source.as_deref())?;
     let user = resource::on_behalf_of(&caller, query.user.as_deref())?;
     watch(&state, &room, Some(user), View::Seat { seat, kind }, &base, request).await

@@ -8,7 +8,7 @@ mod peers;
 use super::inbox::{Inbox, News};
 use super::reconcile::{Actual, Step, reconcile};
 use super::registry::{Registry, RoomHandle, Ticket};
-use super::{Patched, Resource, Session, random};
+use super::{Commanded, Patched, Resource, Session, random};
 use crate::forward::{Permission, SlotReport, SourceKind, View};
 use crate::room::{
     Code, Command, Event, Principal, Refusal, Room, RoomId, Settings, Snapshot, SourceStatus, TransportNews, UserId,
@@ -48,7 +48,7 @@ pub(super) enum Request {
     Command {
         by: Principal,
         command: Box<Command>,
-        reply: Reply<Result<Snapshot, Refusal>>,
+        reply: Reply<Result<Commanded, Refusal>>,
     },
     Publish {
         user: UserId,
@@ -244,7 +244,10 @@ impl Actor {
                 let outcome = self.room.handle_command(&by, *command, now);
                 self.settle(now);
                 let outcome = match outcome {
-                    Ok(_) => self.confirmed().await.map(|()| self.snapshot(now)),
+                    Ok(committed) => self.confirmed().await.map(|()| Commanded {
+                        snapshot: self.snapshot(now),
+                        outcome: committed.outcome,
+                    }),
                     Err(refusal) => Err(refusal),
                 };
                 let _ = reply.send(outcome);

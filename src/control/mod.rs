@@ -22,8 +22,9 @@ mod registry;
 #[cfg(test)]
 mod tests;
 
+use crate::events;
 use crate::forward::{LayerPreference, SlotReport, SourceKind, View};
-use crate::room::{self, Code, Command, Principal, Refusal, Room, RoomId, Settings, Snapshot, UserId};
+use crate::room::{self, Code, Command, Member, Outcome, Principal, Refusal, Room, RoomId, Settings, Snapshot, UserId};
 use crate::rtp::Codec;
 use crate::rtp::parameters::SendTrack;
 use crate::transport::{dtls, ice, sdp};
@@ -48,6 +49,28 @@ pub struct Session {
     /// Strong, without quotes; changes with an ICE restart.
     pub etag: String,
     pub answer: String,
+}
+
+/// What a command led to, and the room afterwards.
+#[derive(Clone, Debug)]
+pub struct Commanded {
+    pub snapshot: Snapshot,
+    pub outcome: Outcome,
+}
+
+/// Where in a room's events somebody is: `EPOCH.SEQ`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Position {
+    pub epoch: u64,
+    pub seq: u64,
+}
+
+/// An open event stream.
+#[derive(Debug)]
+pub struct Subscription {
+    /// What it starts with; `None`: it goes on where the one before ended.
+    pub snapshot: Option<Box<Snapshot>>,
+    pub stream: events::Stream,
 }
 
 /// What became of a PATCH.
@@ -166,13 +189,29 @@ impl Node {
             .ok_or_else(|| room_not_found(room))
     }
 
-    /// Enforced in the media workers before it returns.
-    pub async fn command(&self, room: &RoomId, by: &Principal, command: Command) -> Result<Snapshot, Refusal> {
+    /// Stored, and enforced in the media workers, before it returns.
+    pub async fn command(&self, room: &RoomId, by: &Principal, command: Command) -> Result<Commanded, Refusal> {
         let handle = self.shared.registry.room(room)?;
         let by = by.clone();
         let command = Box::new(command);
         let outcome = ask(&handle, |reply| Request::Command { by, command, reply }).await;
         outcome.unwrap_or_else(|| Err(room_not_found(room)))
+    }
+
+    /// Who is in the room, in order of user id; for hosts and service keys.
+    pub async fn members(&self, room: &RoomId, _by: &Principal) -> Result<Vec<Member>, Refusal> {
+        Err(room_not_found(room))
+    }
+
+    /// Opens an event stream; while it lives, its user is in the room. `after`: where a stream of this room and user ended
+    /// before.
+    pub async fn subscribe(
+        &self,
+        room: &RoomId,
+        _by: &Principal,
+        _after: Option<Position>,
+    ) -> Result<Subscription, Refusal> {
+        Err(room_not_found(room))
     }
 
     /// A WHIP POST. The seat is the permission; `user` is who publishes. A repeat replaces.

@@ -271,7 +271,7 @@ async fn an_ended_room_stays_readable_and_its_id_begins_anew() {
     let viewer = node.shared.registry.find(&session.id).unwrap().peer;
     workers.told();
     let ended = node.command(&room, &service(), Command::End).await.unwrap();
-    assert_eq!(ended.phase, Phase::Ended);
+    assert_eq!(ended.snapshot.phase, Phase::Ended);
     let told = eventually_told(&workers, "forgotten", |told| {
         told.iter().any(|(_, told)| matches!(told, Told::Forget(_)))
     })
@@ -296,7 +296,7 @@ async fn an_ended_room_stays_readable_and_its_id_begins_anew() {
     );
 
     let (fresh, created) = node.create(&service(), room, settings()).await.unwrap();
-    assert!(created && fresh.epoch > ended.epoch && fresh.phase == Phase::Idle);
+    assert!(created && fresh.epoch > ended.snapshot.epoch && fresh.phase == Phase::Idle);
 }
 
 #[tokio::test]
@@ -372,7 +372,7 @@ async fn a_mute_is_in_force_before_the_reply() {
         "the worker has not said that the mute is in force"
     );
     done.send(()).unwrap();
-    assert!(muting.await.unwrap().unwrap().seats[0].flags.audio_muted);
+    assert!(muting.await.unwrap().unwrap().snapshot.seats[0].flags.audio_muted);
 }
 
 /// A worker that hangs holds nobody up for ever, and nothing counts as in force before it says so.
@@ -404,7 +404,11 @@ async fn a_worker_that_does_not_answer_is_told_of() {
     });
     let asking_again = mute();
     permit.expect("told to mute").send(()).expect("still waited for");
-    assert!(asking_again.await.expect("in force by now").seats[0].flags.audio_muted);
+    assert!(
+        asking_again.await.expect("in force by now").snapshot.seats[0]
+            .flags
+            .audio_muted
+    );
 }
 
 #[tokio::test]

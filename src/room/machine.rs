@@ -42,6 +42,112 @@ pub enum Command {
         seats: BTreeMap<SeatIndex, Option<Person>>,
         if_version: Option<u64>,
     },
+    /// `POST applications`; `user`: a service key on somebody's behalf, else absent.
+    Apply {
+        user: Option<Person>,
+        wish: Wish,
+    },
+    /// `DELETE applications/{user}`
+    CancelApplication {
+        user: UserId,
+    },
+    /// `POST applications/{user}/accept`; `seat`: another than applied for.
+    AcceptApplication {
+        user: UserId,
+        seat: Option<SeatIndex>,
+        request: Option<RequestId>,
+    },
+    /// `POST applications/{user}/reject`
+    RejectApplication {
+        user: UserId,
+        reason: Option<String>,
+        request: Option<RequestId>,
+    },
+    /// `POST invitations`
+    Invite {
+        user: Person,
+        wish: Wish,
+    },
+    /// `DELETE invitations/{user}`
+    CancelInvitation {
+        user: UserId,
+    },
+    /// `POST invitations/me/accept`
+    AcceptInvitation {
+        request: Option<RequestId>,
+    },
+    /// `POST invitations/me/reject`
+    RejectInvitation {
+        reason: Option<String>,
+        request: Option<RequestId>,
+    },
+    /// `POST seats/{n}/move`; `user`: only if it is they who sit there.
+    Move {
+        from: SeatIndex,
+        to: SeatIndex,
+        policy: MovePolicy,
+        user: Option<UserId>,
+        if_version: Option<u64>,
+    },
+    /// `POST seats/{n}/ask`
+    Ask {
+        seat: SeatIndex,
+        audio: bool,
+        video: bool,
+    },
+    /// `PATCH members/{user}`: [`MemberRole::Host`] is refused.
+    GrantRole {
+        user: UserId,
+        role: MemberRole,
+    },
+    /// `DELETE members/{user}`: remove, or leave when it is oneself.
+    RemoveMember {
+        user: UserId,
+        ban: Option<Duration>,
+        reason: Option<String>,
+    },
+}
+
+/// What a command led to.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Outcome {
+    /// Nothing but what the room shows.
+    Done,
+    /// An application or invitation stands, or led to a seat at once.
+    Asked {
+        request: Request,
+        /// It stood already.
+        deduplicated: bool,
+        /// Both sides wanted it: the other's request was accepted.
+        matched: bool,
+        granted: Option<Granted>,
+    },
+    /// A request was answered or withdrawn.
+    Answered {
+        request: Request,
+        granted: Option<Granted>,
+        /// Somebody was quicker, to the same effect.
+        already_processed_by: Option<Person>,
+    },
+    Seated(Granted),
+}
+
+/// Event streams coming and going.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PresenceNews {
+    /// The first stream of this user is open, or a newer one with another name or role.
+    Joined { person: Person, role: Role },
+    /// Their last stream is gone; it was not they who left.
+    Lost { user: UserId },
+}
+
+/// What flows of a seated user's source now.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MediaNews {
+    pub user: UserId,
+    pub kind: SourceKind,
+    /// `None`: the source has no transport any more.
+    pub status: Option<SourceStatus>,
 }
 
 /// What the transports of a seated user did.
@@ -51,11 +157,12 @@ pub enum TransportNews {
     Lost { user: UserId, kind: SourceKind },
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Committed {
     pub version: u64,
     /// `false`: the room was already so; the version did not move.
     pub changed: bool,
+    pub outcome: Outcome,
 }
 
 /// Who may publish, from which seat, and what of it may flow: all the media side has to know.
@@ -198,6 +305,7 @@ impl Room {
                 Command::UnseatUser { user, reason } => self.unseat_user(by, standing, user, reason, now),
                 Command::SetFlags { seat, patch } => self.set_flags(by, standing, seat, patch, now),
                 Command::Assign { seats, if_version } => self.assign(standing, &seats, if_version, now),
+                _ => Err(Refusal::new(Code::SeatsDisabled, "not in this version")),
             }
         };
         self.note_use(now);
@@ -207,6 +315,7 @@ impl Room {
             Ok(()) => Ok(Committed {
                 version: self.version,
                 changed: self.version != before,
+                outcome: Outcome::Done,
             }),
             Err(refusal) => Err(Refusal {
                 version: Some(self.version),
@@ -234,6 +343,60 @@ impl Room {
         self.expire(now);
         self.audience = present;
         self.note_use(now);
+    }
+
+    /// Event streams of members. Whether they may enter has been asked ([`may_enter`](Self::may_enter)).
+    pub fn handle_presence(&mut self, _news: PresenceNews, _now: Instant) {}
+
+    /// What flows of a seat's sources.
+    pub fn handle_media(&mut self, _news: MediaNews, _now: Instant) {}
+
+    /// Voices on the seats, in dBov (-127..=0); whoever is not in it is not heard.
+    pub fn handle_levels(&mut self, _levels: BTreeMap<UserId, i8>, _now: Instant) {}
+
+    /// Whether the node has a place for one more publisher: without one, nobody is accepted or seated.
+    pub fn handle_capacity(&mut self, _available: bool) {}
+
+    /// A viewer's slots changed: tell its user.
+    pub fn handle_slots(
+        &mut self,
+        _user: &UserId,
+        _viewer: String,
+        _slots: Vec<crate::forward::SlotReport>,
+        _now: Instant,
+    ) {
+    }
+
+    /// Whether this caller's event stream may open: not when banned or when the room has ended.
+    pub fn may_enter(&self, _by: &Principal, _now: Instant) -> Result<(), Refusal> {
+        Ok(())
+    }
+
+    /// Pending ones, oldest first.
+    pub fn requests(&self, _kind: RequestKind) -> Vec<Request> {
+        Vec::new()
+    }
+
+    /// In order of user id.
+    pub fn members(&self) -> Vec<Member> {
+        Vec::new()
+    }
+
+    /// What happened since the last poll; to be drained after each `handle_*`.
+    pub fn poll_notice(&mut self) -> Option<Notice> {
+        None
+    }
+
+    /// What of this room is to survive a restart. The room is at its newest version when no `handle_*` ran since.
+    pub fn record(&self, _moment: Moment) -> Record {
+        unimplemented!()
+    }
+
+    /// The room of a record, after the process ended without notice: whoever was on a seat with a transport is held there
+    /// for the grace from `moment` on, waits go on with what the wall clock leaves of them, and the waiting applicants have
+    /// a moment to open their streams again.
+    pub fn restore(_record: Record, _epoch: u64, _max_guests_allowed: u8, _moment: Moment) -> Result<Self, Refusal> {
+        unimplemented!()
     }
 
     pub fn handle_timeout(&mut self, now: Instant) {
@@ -292,6 +455,8 @@ impl Room {
             settings: self.settings.clone(),
             seats: self.seats.iter().take(shown).cloned().collect(),
             sources: BTreeMap::new(),
+            requests: Vec::new(),
+            hosts: BTreeSet::new(),
             now,
         }
     }

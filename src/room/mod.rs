@@ -20,7 +20,10 @@
 //! - A changed timer holds for waits that begin after it; changing to or from `external` starts running waits anew.
 //! - A creation is repeated with the content it had, or the content the room has now.
 
+pub mod event;
 mod machine;
+pub mod record;
+mod request;
 mod rules;
 mod seats;
 mod settings;
@@ -31,6 +34,9 @@ mod simulation;
 #[cfg(test)]
 mod tests;
 
-pub use machine::{Command, Committed, Desired, HOST_SEAT, Room, TransportNews};
+pub use event::{Notice, Recipients};
+pub use machine::{Command, Committed, Desired, HOST_SEAT, MediaNews, Outcome, PresenceNews, Room, TransportNews};
+pub use record::{Moment, Record};
+pub use request::*;
 pub use rules::may_create;
 pub use types::*;

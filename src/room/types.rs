@@ -1,8 +1,9 @@
 //! The words of the seat machine.
 
+use super::request::{Request, RequestState};
 use crate::forward::{SeatIndex, SourceKind};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -316,10 +317,21 @@ pub struct Snapshot {
     pub settings: Settings,
     /// Index = seat number, 0..=max_guests; after max_guests was lowered, up to the highest seat still taken.
     pub seats: Vec<Seat>,
-    /// Filled in by the control plane.
+    /// What flows.
     pub sources: BTreeMap<(SeatIndex, SourceKind), SourceStatus>,
+    /// Pending ones, oldest first; for those the room confides in.
+    pub requests: Vec<Request>,
+    /// The host, and whoever is an admin here by the room's grant or has come with an admin's token.
+    pub hosts: BTreeSet<UserId>,
     /// When this was taken, for `…_in_ms`.
     pub now: Instant,
+}
+
+impl Snapshot {
+    /// Whether this caller may see what hosts and service keys see: members, requests, where webhooks go.
+    pub fn confides_in(&self, by: &Principal) -> bool {
+        by.role != Role::Member || self.hosts.contains(&by.person.user)
+    }
 }
 
 /// Why a command was refused; `api::error` maps it to HTTP once. The code's names are the contract's.
@@ -333,6 +345,11 @@ pub struct Refusal {
     pub retry_after: Option<Duration>,
     /// The room's version, where a room was found.
     pub version: Option<u64>,
+    /// Of `conflict` and `request_cancelled`: who answered the request, and how.
+    pub processed_by: Option<Person>,
+    pub decision: Option<RequestState>,
+    /// Of `already_accepted` and `already_seated`: where.
+    pub seat: Option<SeatIndex>,
 }
 
 impl Refusal {
@@ -343,6 +360,9 @@ impl Refusal {
             field: None,
             retry_after: None,
             version: None,
+            processed_by: None,
+            decision: None,
+            seat: None,
         }
     }
     pub fn invalid(field: &str, detail: impl Into<String>) -> Self {

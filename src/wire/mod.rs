@@ -1,5 +1,10 @@
-//! The JSON of rooms and seats: snapshots → what the contract shows. Pure; wall-clock times are reckoned from one pair of
-//! clock readings.
+//! The JSON of the contract: what rooms, seats, requests, members and events look like outside. Pure but for
+//! [`Moment::of`]; wall-clock times are reckoned from one pair of clock readings.
+
+pub mod event;
+mod request;
+
+pub use request::*;
 
 use crate::forward::{SeatIndex, SourceKind};
 use crate::room::{
@@ -10,13 +15,14 @@ use jiff::Timestamp;
 use serde::de::{self, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::{Duration, Instant};
 use utoipa::ToSchema;
 
 /// One moment on both clocks: what turns the room's deadlines into times of day.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Moment {
+pub struct Moment {
     pub wall: Timestamp,
     pub now: Instant,
 }
@@ -30,7 +36,7 @@ impl Moment {
         }
     }
 
-    fn at(self, instant: Instant) -> Timestamp {
+    pub fn at(self, instant: Instant) -> Timestamp {
         let (wall, ahead) = (self.wall, instant.saturating_duration_since(self.now));
         let behind = self.now.saturating_duration_since(instant);
         // Out of jiff's range only for durations of millennia.
@@ -38,17 +44,17 @@ impl Moment {
         later.checked_sub(behind).unwrap_or(Timestamp::MIN)
     }
 
-    fn in_ms(self, instant: Instant) -> u64 {
+    pub fn in_ms(self, instant: Instant) -> u64 {
         millis(instant.saturating_duration_since(self.now))
     }
 }
 
-pub(super) fn millis(duration: Duration) -> u64 {
+pub fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// RFC 3339, UTC, with milliseconds.
-pub(super) fn rfc3339(time: Timestamp) -> String {
+pub fn rfc3339(time: Timestamp) -> String {
     let whole_ms = Timestamp::from_millisecond(time.as_millisecond()).unwrap_or(time);
     format!("{whole_ms:.3}")
 }
@@ -56,7 +62,7 @@ pub(super) fn rfc3339(time: Timestamp) -> String {
 /// How a person is named wherever one appears.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[schema(as = Person)]
-pub(super) struct PersonOut {
+pub struct PersonOut {
     user: String,
     name: Option<String>,
     avatar_url: Option<String>,
@@ -77,7 +83,7 @@ impl From<&Person> for PersonOut {
 #[derive(Clone, Debug, ToSchema)]
 #[schema(as = PersonOrUserId)]
 #[serde(untagged)]
-pub(super) enum PersonIn {
+pub enum PersonIn {
     User(String),
     Person(PersonFields),
 }
@@ -85,7 +91,7 @@ pub(super) enum PersonIn {
 #[derive(Clone, Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = PersonInput)]
-pub(super) struct PersonFields {
+pub struct PersonFields {
     #[schema(min_length = 1, max_length = 128)]
     pub user: String,
     /// At most 256 bytes.
@@ -101,7 +107,7 @@ pub(super) struct PersonFields {
 #[serde(untagged)]
 #[schema(as = PersonOrNobody)]
 #[allow(dead_code, reason = "describes another type")]
-pub(super) enum PersonOrNobody {
+pub enum PersonOrNobody {
     User(String),
     Person(PersonFields),
     Nobody,
@@ -196,7 +202,7 @@ fn check_picture(url: Option<&str>, field: &str) -> Result<(), Refusal> {
 }
 
 /// A seat's number as the contract writes it: decimal, without sign or leading zeros.
-pub(super) fn seat_index(text: &str, field: &str) -> Result<SeatIndex, Refusal> {
+pub fn seat_index(text: &str, field: &str) -> Result<SeatIndex, Refusal> {
     match text.parse::<u8>() {
         Ok(number) if number.to_string() == text => Ok(SeatIndex(number)),
         _ => Err(Refusal {
@@ -208,7 +214,7 @@ pub(super) fn seat_index(text: &str, field: &str) -> Result<SeatIndex, Refusal> 
 
 /// `{version, seats}`.
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct Seats {
+pub struct Seats {
     pub version: u64,
     pub seats: Vec<SeatOut>,
 }
@@ -222,10 +228,13 @@ impl From<&Snapshot> for Seats {
     }
 }
 
+/// What flows, by seat and source.
+pub type SeatSources = BTreeMap<(SeatIndex, SourceKind), SourceStatus>;
+
 /// One row of the seat list.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Seat)]
-pub(super) struct SeatOut {
+pub struct SeatOut {
     /// 0 is the host's.
     seat: u8,
     state: SeatState,
@@ -302,7 +311,7 @@ impl From<&SourceStatus> for SourceOut {
     }
 }
 
-pub(super) fn codec_name(codec: Codec) -> &'static str {
+pub fn codec_name(codec: Codec) -> &'static str {
     match codec {
         Codec::Opus => "opus",
         Codec::H264 => "h264",
@@ -313,20 +322,25 @@ pub(super) fn codec_name(codec: Codec) -> &'static str {
 }
 
 fn seats(snapshot: &Snapshot, moment: Moment) -> Vec<SeatOut> {
-    let numbered = (0..=u8::MAX).zip(&snapshot.seats);
+    seat_list(&snapshot.seats, &snapshot.sources, moment)
+}
+
+/// Index = seat number.
+pub fn seat_list(seats: &[Seat], sources: &SeatSources, moment: Moment) -> Vec<SeatOut> {
+    let numbered = (0..=u8::MAX).zip(seats);
     numbered
-        .map(|(number, seat)| seat_out(number, seat, snapshot, moment))
+        .map(|(number, seat)| seat_out(number, seat, sources, moment))
         .collect()
 }
 
-fn seat_out(number: u8, seat: &Seat, snapshot: &Snapshot, moment: Moment) -> SeatOut {
+fn seat_out(number: u8, seat: &Seat, sources: &SeatSources, moment: Moment) -> SeatOut {
     let (state, person, since, until) = match &seat.occupancy {
         Occupancy::Empty => (SeatState::Empty, None, None, None),
         Occupancy::Reserved { person, until } => (SeatState::Reserved, Some(person), None, *until),
         Occupancy::Occupied { person, since } => (SeatState::Occupied, Some(person), Some(*since), None),
         Occupancy::Held { person, until } => (SeatState::Held, Some(person), None, *until),
     };
-    let source = |kind: SourceKind| snapshot.sources.get(&(SeatIndex(number), kind)).map(SourceOut::from);
+    let source = |kind: SourceKind| sources.get(&(SeatIndex(number), kind)).map(SourceOut::from);
     SeatOut {
         seat: number,
         state,
@@ -350,7 +364,7 @@ fn seat_out(number: u8, seat: &Seat, snapshot: &Snapshot, moment: Moment) -> Sea
 
 /// The answer to who was given a seat: what they need to publish.
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct Seated {
+pub struct Seated {
     pub version: u64,
     pub seat: u8,
     /// Until when the publisher's transport must be up; absent when there is no limit or it is up already.
@@ -384,7 +398,7 @@ impl Seated {
 /// A room: everything a late joiner needs.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Room)]
-pub(super) struct RoomOut {
+pub struct RoomOut {
     id: String,
     /// Changes when the room starts anew.
     epoch: u64,
@@ -448,7 +462,7 @@ impl RoomOut {
 
 /// Absolute.
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct Urls {
+pub struct Urls {
     pub room: String,
     pub whip: String,
     pub whep_program: String,
@@ -471,7 +485,7 @@ impl Urls {
 }
 
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct RoomList {
+pub struct RoomList {
     pub rooms: Vec<RoomOut>,
     /// Pass as `cursor` for the next page; absent on the last one.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -482,7 +496,7 @@ pub(super) struct RoomList {
 #[derive(ToSchema)]
 #[schema(as = Phase, rename_all = "snake_case")]
 #[allow(dead_code, reason = "describes another type")]
-pub(super) enum PhaseName {
+pub enum PhaseName {
     Idle,
     Live,
     HostAway,
@@ -493,7 +507,7 @@ pub(super) enum PhaseName {
 #[derive(ToSchema)]
 #[schema(as = SeatMode, rename_all = "snake_case")]
 #[allow(dead_code, reason = "describes another type")]
-pub(super) enum SeatModeName {
+pub enum SeatModeName {
     Apply,
     Free,
     /// Only a service token changes seats.
@@ -504,7 +518,7 @@ pub(super) enum SeatModeName {
 #[derive(ToSchema)]
 #[schema(as = HostAwayPolicy, rename_all = "snake_case")]
 #[allow(dead_code, reason = "describes another type")]
-pub(super) enum HostAwayName {
+pub enum HostAwayName {
     End,
     PromoteAdmin,
 }
@@ -513,7 +527,7 @@ pub(super) enum HostAwayName {
 #[derive(ToSchema)]
 #[schema(as = Policies)]
 #[allow(dead_code, reason = "describes another type")]
-pub(super) struct PoliciesOut {
+pub struct PoliciesOut {
     /// Whoever is accepted for a seat that was taken meanwhile gets another.
     fallback_any: Option<bool>,
     /// Guests may move to an empty seat themselves.
@@ -679,6 +693,8 @@ mod tests {
             },
             seats,
             sources: [((SeatIndex(1), SourceKind::Camera), status)].into(),
+            requests: Vec::new(),
+            hosts: Default::default(),
             now,
         }
     }
