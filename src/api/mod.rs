@@ -13,6 +13,7 @@
 mod auth;
 mod cors;
 mod error;
+mod explain;
 mod health;
 mod idempotency;
 mod once;
@@ -65,6 +66,7 @@ fn json(state: State) -> Router<State> {
     let keyed = Router::new()
         .route("/v1/rooms", post(rooms::create).get(rooms::list))
         .route("/v1/rooms/{room}", room)
+        .route("/v1/rooms/{room}/explain", get(explain::explain))
         .route("/v1/rooms/{room}/seats", get(seats::read).put(seats::assign))
         .route("/v1/rooms/{room}/seats/{seat}", seat)
         .route("/v1/rooms/{room}/seats/me", delete(seats::leave))
