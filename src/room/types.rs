@@ -64,6 +64,17 @@ pub struct Person {
     pub avatar_url: Option<String>,
 }
 
+impl Person {
+    /// What is missing is as `known`.
+    pub(super) fn or(self, known: &Person) -> Person {
+        Person {
+            user: self.user,
+            name: self.name.or_else(|| known.name.clone()),
+            avatar_url: self.avatar_url.or_else(|| known.avatar_url.clone()),
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
     Service,

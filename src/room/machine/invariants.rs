@@ -5,7 +5,7 @@ use crate::room::{Occupancy, Person, Phase, UserId};
 use std::collections::BTreeSet;
 
 impl Room {
-    pub(super) fn debug_assert_invariants(&self) {
+    pub(in crate::room) fn debug_assert_invariants(&self) {
         if cfg!(debug_assertions) {
             self.assert_invariants();
         }
@@ -63,7 +63,9 @@ impl Room {
         } else {
             assert!(may_publish.seats.keys().eq(users), "exactly the seated may publish");
         }
-        let used = self.viewers > 0 || !self.transports.is_empty() || ended;
+        let used = self.audience.viewers > 0
+            || self.members.online > 0
+            || !self.transports.is_empty() || ended;
         assert_eq!(self.empty_since.is_none(), used);
     }
 }
