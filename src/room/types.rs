@@ -64,6 +64,17 @@ pub struct Person {
     pub avatar_url: Option<String>,
 }
 
+impl Person {
+    /// What is missing is as `known`.
+    pub(super) fn or(self, known: &Person) -> Person {
+        Person {
+            user: self.user,
+            name: self.name.or_else(|| known.name.clone()),
+            avatar_url: self.avatar_url.or_else(|| known.avatar_url.clone()),
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
     Service,
@@ -266,44 +277,6 @@ pub enum LeaveReason {
     Disconnected,
     Removed,
     RoomEnded,
-}
-
-/// Something that happened in a room, in the order of its commits.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Event {
-    Joined {
-        seat: SeatIndex,
-        person: Person,
-    },
-    /// `note`: what the one who removed them gave as the reason.
-    Left {
-        seat: SeatIndex,
-        person: Person,
-        reason: LeaveReason,
-        note: Option<String>,
-    },
-    Moved {
-        from: SeatIndex,
-        to: SeatIndex,
-        person: Person,
-    },
-    /// The first transport is up; `resumed`: the seat was held.
-    Connected {
-        seat: SeatIndex,
-        person: Person,
-        resumed: bool,
-    },
-    /// The last transport was lost, the seat is held.
-    Suspended {
-        seat: SeatIndex,
-        person: Person,
-    },
-    SeatUpdated {
-        seat: SeatIndex,
-        flags: SeatFlags,
-    },
-    RoomUpdated,
-    PhaseChanged(Phase),
 }
 
 /// Everything a reader of a room needs, at one version.

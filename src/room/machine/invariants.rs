@@ -5,7 +5,7 @@ use crate::room::{Occupancy, Person, Phase, UserId};
 use std::collections::BTreeSet;
 
 impl Room {
-    pub(super) fn debug_assert_invariants(&self) {
+    pub(in crate::room) fn debug_assert_invariants(&self) {
         if cfg!(debug_assertions) {
             self.assert_invariants();
         }
@@ -14,6 +14,7 @@ impl Room {
     /// Panics where the room contradicts itself.
     pub(in crate::room) fn assert_invariants(&self) {
         assert_eq!(self.seats.len(), usize::from(SEATS));
+        assert!(self.draft.is_empty(), "what happened is told when it is committed");
         let people: Vec<&Person> = self.seats.iter().filter_map(|seat| seat.occupancy.person()).collect();
         let users: BTreeSet<&UserId> = people.iter().map(|person| &person.user).collect();
         assert_eq!(people.len(), users.len(), "a user has at most one seat");
@@ -62,7 +63,9 @@ impl Room {
         } else {
             assert!(may_publish.seats.keys().eq(users), "exactly the seated may publish");
         }
-        let used = self.audience || !self.transports.is_empty() || ended;
+        let used = self.audience.viewers > 0
+            || self.members.online > 0
+            || !self.transports.is_empty() || ended;
         assert_eq!(self.empty_since.is_none(), used);
     }
 }
