@@ -171,7 +171,7 @@ fn apply(room: &mut Room, step: Step, now: &mut Instant) {
             }
         }
         Step::Transport(news) => room.handle_transport(news, *now),
-        Step::Audience(present) => room.handle_audience(present, *now),
+        Step::Audience(present) => room.handle_audience(usize::from(present), 0, *now),
         Step::Pass(ms) => {
             *now += Duration::from_millis(ms);
             room.handle_timeout(*now);
@@ -205,8 +205,8 @@ proptest! {
             let after = room.snapshot(now);
             check_transition(&before, &after);
             // The events alone tell who sits where.
-            while let Some(event) = room.poll_event() {
-                follow(&mut seats, event);
+            while let Some(notice) = room.poll_notice() {
+                follow(&mut seats, notice.event);
             }
             let seated: BTreeMap<_, _> = guests(&after).into_iter().map(|(index, user)| (user, index)).collect();
             let told: BTreeMap<_, _> = seats.iter().map(|(user, seat)| (user.clone(), usize::from(seat.0))).collect();
@@ -215,15 +215,20 @@ proptest! {
     }
 }
 
-fn follow(seats: &mut BTreeMap<UserId, SeatIndex>, event: Event) {
-    match event {
-        Event::Joined { seat, person } => assert_eq!(seats.insert(person.user, seat), None),
-        Event::Left { seat, person, .. } => assert_eq!(seats.remove(&person.user), Some(seat)),
-        Event::Moved { from, to, person } => assert_eq!(seats.insert(person.user, to), Some(from)),
-        Event::Connected { .. }
-        | Event::Suspended { .. }
-        | Event::SeatUpdated { .. }
-        | Event::RoomUpdated
-        | Event::PhaseChanged(_) => {}
+fn follow(known: &mut BTreeMap<UserId, SeatIndex>, event: Event) {
+    let Event::SeatsChanged {
+        joined, left, moved, ..
+    } = event
+    else {
+        return;
+    };
+    for gone in left {
+        assert_eq!(known.remove(&gone.person.user), Some(gone.seat));
+    }
+    for step in moved {
+        assert_eq!(known.insert(step.person.user, step.to), Some(step.from));
+    }
+    for (seat, person) in joined {
+        assert_eq!(known.insert(person.user, seat), None);
     }
 }

@@ -1,7 +1,7 @@
-//! The JSON of applications, invitations and members.
+//! Applications and invitations.
 
 use super::{Moment, PersonOut, rfc3339};
-use crate::room::{Granted, Member, MemberRole, Presence, Request, RequestKind, RequestMedia, RequestState};
+use crate::room::{Granted, Request, RequestKind, RequestMedia, RequestState};
 use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
@@ -54,39 +54,6 @@ impl RequestOut {
             expires_in_ms: moment.in_ms(request.expires_at),
             processed_by: request.processed_by.as_ref().map(PersonOut::from),
             granted_seat: request.granted.map(|seat| seat.0),
-        }
-    }
-}
-
-/// Somebody who is in the room.
-#[derive(Clone, Debug, Serialize, ToSchema)]
-#[schema(as = Member)]
-pub struct MemberOut {
-    user: String,
-    name: Option<String>,
-    avatar_url: Option<String>,
-    #[schema(value_type = String, pattern = "^(host|admin|member)$")]
-    role: MemberRole,
-    #[schema(value_type = String, pattern = "^(online|suspended|gone)$")]
-    presence: Presence,
-    #[schema(format = DateTime)]
-    joined_at: String,
-    /// Absent: in the audience.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    seat: Option<u8>,
-}
-
-impl MemberOut {
-    pub fn new(member: &Member, moment: Moment) -> Self {
-        let person = &member.person;
-        MemberOut {
-            user: person.user.as_str().to_owned(),
-            name: person.name.clone(),
-            avatar_url: person.avatar_url.clone(),
-            role: member.role,
-            presence: member.presence,
-            joined_at: rfc3339(moment.at(member.joined_at)),
-            seat: member.seat.map(|seat| seat.0),
         }
     }
 }

@@ -1,0 +1,260 @@
+//! The seat list.
+
+use super::{PersonOut, Urls, rfc3339};
+use crate::forward::{SeatIndex, SourceKind};
+use crate::room::{Code, Moment, Occupancy, Refusal, Seat, Snapshot, SourceStatus};
+use crate::rtp::Codec;
+use serde::Serialize;
+use std::collections::BTreeMap;
+use utoipa::ToSchema;
+
+/// A seat's number as the contract writes it: decimal, without sign or leading zeros.
+pub fn seat_index(text: &str, field: &str) -> Result<SeatIndex, Refusal> {
+    match text.parse::<u8>() {
+        Ok(number) if number.to_string() == text => Ok(SeatIndex(number)),
+        _ => Err(Refusal {
+            field: Some(field.to_owned()),
+            ..Refusal::new(Code::SeatIndexInvalid, format!("{text:?} is not the number of a seat"))
+        }),
+    }
+}
+
+/// `{version, seats}`.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Seats {
+    pub version: u64,
+    pub seats: Vec<SeatOut>,
+}
+
+impl From<&Snapshot> for Seats {
+    fn from(snapshot: &Snapshot) -> Self {
+        Seats {
+            version: snapshot.version,
+            seats: seats(snapshot, Moment::of(snapshot)),
+        }
+    }
+}
+
+/// What flows, by seat and source.
+pub type SeatSources = BTreeMap<(SeatIndex, SourceKind), SourceStatus>;
+
+/// One row of the seat list.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Seat)]
+pub struct SeatOut {
+    /// 0 is the host's.
+    seat: u8,
+    state: SeatState,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user: Option<PersonOut>,
+    /// Since when the seat is occupied.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(format = DateTime)]
+    since: Option<String>,
+    /// When a reserved or held seat is freed; absent when it waits without limit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(format = DateTime)]
+    until: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    until_in_ms: Option<u64>,
+    locked: bool,
+    audio_locked: bool,
+    video_locked: bool,
+    audio_muted: bool,
+    video_muted: bool,
+    sources: Sources,
+    /// `null` while the server does not measure it.
+    speaking: Option<bool>,
+    /// In dBov, `-127..=0`; `null` while the server does not measure it.
+    audio_level: Option<i8>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+enum SeatState {
+    Empty,
+    /// Granted; the publisher's transport is not up yet.
+    Reserved,
+    Occupied,
+    /// The transport was lost; the seat is kept for its user.
+    Held,
+}
+
+/// What is published on a seat; `null`: no such source.
+#[derive(Debug, Serialize, ToSchema)]
+struct Sources {
+    camera: Option<SourceOut>,
+    screen: Option<SourceOut>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Source)]
+struct SourceOut {
+    /// Packets flow.
+    audio: bool,
+    video: bool,
+    width: Option<u16>,
+    height: Option<u16>,
+    /// Of the video.
+    codec: Option<&'static str>,
+}
+
+impl From<&SourceStatus> for SourceOut {
+    fn from(status: &SourceStatus) -> Self {
+        let SourceStatus {
+            audio,
+            video,
+            width,
+            height,
+            codec,
+        } = *status;
+        SourceOut {
+            audio,
+            video,
+            width,
+            height,
+            codec: codec.map(codec_name),
+        }
+    }
+}
+
+pub fn codec_name(codec: Codec) -> &'static str {
+    match codec {
+        Codec::Opus => "opus",
+        Codec::H264 => "h264",
+        Codec::Vp8 => "vp8",
+        Codec::Vp9 => "vp9",
+        Codec::Av1 => "av1",
+    }
+}
+
+pub(super) fn seats(snapshot: &Snapshot, moment: Moment) -> Vec<SeatOut> {
+    seat_list(&snapshot.seats, &snapshot.sources, moment)
+}
+
+/// Index = seat number.
+pub fn seat_list(seats: &[Seat], sources: &SeatSources, moment: Moment) -> Vec<SeatOut> {
+    let numbered = (0..=u8::MAX).zip(seats);
+    numbered
+        .map(|(number, seat)| seat_out(number, seat, sources, moment))
+        .collect()
+}
+
+fn seat_out(number: u8, seat: &Seat, sources: &SeatSources, moment: Moment) -> SeatOut {
+    let (state, person, since, until) = match &seat.occupancy {
+        Occupancy::Empty => (SeatState::Empty, None, None, None),
+        Occupancy::Reserved { person, until } => (SeatState::Reserved, Some(person), None, *until),
+        Occupancy::Occupied { person, since } => (SeatState::Occupied, Some(person), Some(*since), None),
+        Occupancy::Held { person, until } => (SeatState::Held, Some(person), None, *until),
+    };
+    let source = |kind: SourceKind| sources.get(&(SeatIndex(number), kind)).map(SourceOut::from);
+    SeatOut {
+        seat: number,
+        state,
+        user: person.map(PersonOut::from),
+        since: since.map(|since| rfc3339(moment.at(since))),
+        until: until.map(|until| rfc3339(moment.at(until))),
+        until_in_ms: until.map(|until| moment.in_ms(until)),
+        locked: seat.flags.locked,
+        audio_locked: seat.flags.audio_locked,
+        video_locked: seat.flags.video_locked,
+        audio_muted: seat.flags.audio_muted,
+        video_muted: seat.flags.video_muted,
+        sources: Sources {
+            camera: source(SourceKind::Camera),
+            screen: source(SourceKind::Screen),
+        },
+        speaking: None,
+        audio_level: None,
+    }
+}
+
+/// The answer to who was given a seat: what they need to publish.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Seated {
+    pub version: u64,
+    pub seat: u8,
+    /// Until when the publisher's transport must be up; absent when there is no limit or it is up already.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(format = DateTime)]
+    pub connect_by: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub connect_by_in_ms: Option<u64>,
+    pub whip_url: String,
+    pub seats: Vec<SeatOut>,
+}
+
+impl Seated {
+    pub fn new(snapshot: &Snapshot, seat: SeatIndex, base: &str) -> Self {
+        let moment = Moment::of(snapshot);
+        let until = match snapshot.seats.get(usize::from(seat.0)).map(|seat| &seat.occupancy) {
+            Some(Occupancy::Reserved { until, .. }) => *until,
+            _ => None,
+        };
+        Seated {
+            version: snapshot.version,
+            seat: seat.0,
+            connect_by: until.map(|until| rfc3339(moment.at(until))),
+            connect_by_in_ms: until.map(|until| moment.in_ms(until)),
+            whip_url: Urls::new(&snapshot.id, base).whip,
+            seats: seats(snapshot, moment),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::room::tests::test_snapshot;
+    use super::*;
+    use crate::room::{Person, SeatFlags, UserId};
+    use serde_json::Value;
+    use std::time::{Duration, Instant};
+
+    #[test]
+    fn seat_numbers_are_plain_decimals() {
+        assert_eq!(seat_index("0", "seat"), Ok(SeatIndex(0)));
+        assert_eq!(seat_index("15", "seat"), Ok(SeatIndex(15)));
+        for wrong in ["", "-1", "+1", "01", "256", "one", "1 "] {
+            let refusal = seat_index(wrong, "seat").expect_err(wrong);
+            assert_eq!(
+                (refusal.code, refusal.field.as_deref()),
+                (Code::SeatIndexInvalid, Some("seat"))
+            );
+        }
+    }
+
+    #[test]
+    fn a_reserved_seat_says_until_when() {
+        let now = Instant::now();
+        let bob = Person {
+            user: UserId::parse("bob").expect("an id"),
+            name: None,
+            avatar_url: None,
+        };
+        let seat = Seat {
+            occupancy: Occupancy::Reserved {
+                person: bob,
+                until: Some(now + Duration::from_secs(15)),
+            },
+            flags: SeatFlags {
+                audio_muted: true,
+                ..SeatFlags::default()
+            },
+        };
+        let snapshot = test_snapshot(now, vec![seat.clone(), seat]);
+        let moment = Moment { now, wall_ms: 0 };
+        let json = serde_json::to_value(seats(&snapshot, moment)).expect("serialises");
+        let expected = serde_json::json!({
+            "seat": 1, "state": "reserved", "user": {"user": "bob", "name": null, "avatar_url": null},
+            "until": "1970-01-01T00:00:15.000Z", "until_in_ms": 15000,
+            "locked": false, "audio_locked": false, "video_locked": false, "audio_muted": true, "video_muted": false,
+            "sources": {
+                "camera": {"audio": true, "video": true, "width": 640, "height": null, "codec": "vp8"},
+                "screen": null,
+            },
+            "speaking": null, "audio_level": null,
+        });
+        assert_eq!(json[1], expected);
+        assert_eq!(json[0]["sources"]["camera"], Value::Null);
+    }
+}
