@@ -30,7 +30,9 @@ async fn streams_killed_at_random_converge() {
             1 => (format!("admin-{number}"), "admin"),
             _ => (format!("guest-{number}"), "member"),
         };
-        let token = server.token(if role == "service" { "*" } else { "r" }, &user, role).await;
+        let token = server
+            .token(if role == "service" { "*" } else { "r" }, &user, role)
+            .await;
         let listener = listen(server.clone(), token, number as u64, finished.clone());
         listeners.push((role, tokio::spawn(listener)));
     }
@@ -41,14 +43,20 @@ async fn streams_killed_at_random_converge() {
     let seats: BTreeMap<u64, Value> = truth["seats"].as_array().unwrap().iter().map(seat_view).collect();
     let mut resumed = 0;
     for (role, listener) in listeners {
-        let picture = timeout(PATIENCE, listener).await.expect("it catches up").expect("it does not fail");
+        let picture = timeout(PATIENCE, listener)
+            .await
+            .expect("it catches up")
+            .expect("it does not fail");
         assert_eq!(picture.seats, seats, "{role}");
         if role != "member" {
             assert_eq!(picture.requests, request_ids(&truth), "{role}");
         }
         resumed += picture.resumed;
     }
-    assert!(resumed > LISTENERS as u32, "the test is worth nothing if nobody resumes");
+    assert!(
+        resumed > LISTENERS as u32,
+        "the test is worth nothing if nobody resumes"
+    );
 }
 
 /// Opens streams, reads a few messages of each and drops it without a word, until the final version has been seen.

@@ -16,11 +16,17 @@ async fn rooms_seats_locks_and_requests_outlive_the_process() {
         "layout": {"template": "float"}, "policies": {"reservation_ms": 60_000, "application_ms": 1_800_000}});
     server.call(&service, Method::POST, "/v1/rooms", room).await;
     let seat = json!({"user": "bob", "name": "Bob"});
-    server.call(&service, Method::PUT, &format!("{ROOM}/seats/2"), seat).await;
+    server
+        .call(&service, Method::PUT, &format!("{ROOM}/seats/2"), seat)
+        .await;
     let flags = json!({"locked": true, "audio_locked": true});
-    server.call(&service, Method::PATCH, &format!("{ROOM}/seats/4"), flags).await;
+    server
+        .call(&service, Method::PATCH, &format!("{ROOM}/seats/4"), flags)
+        .await;
     let muted = json!({"video_muted": true});
-    server.call(&service, Method::PATCH, &format!("{ROOM}/seats/2"), muted).await;
+    server
+        .call(&service, Method::PATCH, &format!("{ROOM}/seats/2"), muted)
+        .await;
 
     let eve = server.token("r", "eve", "member").await;
     let mut stream = Stream::open(&server, &eve, "r", None).await;
@@ -31,9 +37,13 @@ async fn rooms_seats_locks_and_requests_outlive_the_process() {
         .json(&json!({"seat": 3, "extra": {"song": "x"}}));
     let applied: Value = applied.send().await.unwrap().json().await.unwrap();
     let invitation = json!({"user": "dan"});
-    server.call(&service, Method::POST, &format!("{ROOM}/invitations"), invitation).await;
+    server
+        .call(&service, Method::POST, &format!("{ROOM}/invitations"), invitation)
+        .await;
     let admin = json!({"role": "admin"});
-    server.call(&service, Method::PATCH, &format!("{ROOM}/members/eve"), admin).await;
+    server
+        .call(&service, Method::PATCH, &format!("{ROOM}/members/eve"), admin)
+        .await;
     let old = server.get(&service, ROOM).await;
     server.kill();
 
@@ -132,7 +142,10 @@ async fn an_ended_room_stays_ended() {
     let gone = server.request(&service, Method::GET, ROOM).send().await.unwrap();
     assert!(matches!(gone.status().as_u16(), 404 | 410) || gone.json::<Value>().await.unwrap()["phase"] == "ended");
     let second = server.call(&service, Method::POST, "/v1/rooms", room).await;
-    assert!(second["epoch"].as_u64() > first["epoch"].as_u64(), "epochs only grow: {second}");
+    assert!(
+        second["epoch"].as_u64() > first["epoch"].as_u64(),
+        "epochs only grow: {second}"
+    );
 }
 
 #[test]
@@ -140,8 +153,20 @@ fn a_file_that_is_no_store_is_refused_by_name() {
     let path = directory("foreign").join("notes.txt");
     std::fs::write(&path, "not a database\n".repeat(1_000)).unwrap();
     let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_costage"));
-    command.args(["serve", "--dev", "--set", "http.listen=127.0.0.1:0", "--set", "admin.listen=127.0.0.1:0"]);
-    command.args(["--set", "media.base_port=0", "--set", &format!("store.path={}", path.display())]);
+    command.args([
+        "serve",
+        "--dev",
+        "--set",
+        "http.listen=127.0.0.1:0",
+        "--set",
+        "admin.listen=127.0.0.1:0",
+    ]);
+    command.args([
+        "--set",
+        "media.base_port=0",
+        "--set",
+        &format!("store.path={}", path.display()),
+    ]);
     let output = command.output().expect("it ends by itself");
     assert!(!output.status.success());
     let said = String::from_utf8_lossy(&output.stderr).into_owned();

@@ -58,10 +58,6 @@ impl Server {
         self.child.wait().expect("an ended process");
     }
 
-    pub fn id(&self) -> u32 {
-        self.child.id()
-    }
-
     /// `127.0.0.1:PORT`
     pub fn authority(&self) -> &str {
         self.url.trim_start_matches("http://")

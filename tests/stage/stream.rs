@@ -26,7 +26,9 @@ pub enum Received {
 
 impl Stream {
     pub async fn open(server: &Server, token: &str, room: &str, after: Option<Position>) -> Self {
-        let after = after.map(|(epoch, seq)| format!("?after={epoch}.{seq}")).unwrap_or_default();
+        let after = after
+            .map(|(epoch, seq)| format!("?after={epoch}.{seq}"))
+            .unwrap_or_default();
         let uri = format!("ws://{}/v1/rooms/{room}/events{after}", server.authority());
         let mut request = uri.into_client_request().unwrap();
         let authorization = format!("Bearer {token}").parse().unwrap();
@@ -85,7 +87,14 @@ pub struct Picture {
 pub fn seat_view(seat: &Value) -> (u64, Value) {
     let number = seat["seat"].as_u64().expect("a number");
     let mut view = serde_json::Map::new();
-    for field in ["state", "locked", "audio_locked", "video_locked", "audio_muted", "video_muted"] {
+    for field in [
+        "state",
+        "locked",
+        "audio_locked",
+        "video_locked",
+        "audio_muted",
+        "video_muted",
+    ] {
         view.insert(field.to_owned(), seat[field].clone());
     }
     view.insert("user".to_owned(), seat["user"]["user"].clone());
@@ -117,7 +126,10 @@ impl Picture {
         }
         self.position = Some(position);
         let version = message["version"].as_u64().unwrap();
-        assert!(version >= self.version || message["type"] == "snapshot", "versions never fall");
+        assert!(
+            version >= self.version || message["type"] == "snapshot",
+            "versions never fall"
+        );
         self.version = version;
     }
 

@@ -63,9 +63,7 @@ impl Room {
         } else {
             assert!(may_publish.seats.keys().eq(users), "exactly the seated may publish");
         }
-        let used = self.audience.viewers > 0
-            || self.members.online > 0
-            || !self.transports.is_empty() || ended;
+        let used = self.audience.viewers > 0 || self.members.online > 0 || !self.transports.is_empty() || ended;
         assert_eq!(self.empty_since.is_none(), used);
     }
 }
