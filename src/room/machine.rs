@@ -361,9 +361,7 @@ impl Room {
             Command::Invite { user, wish } => self.invite(by, standing, user, wish, now),
             Command::CancelInvitation { user } => self.cancel_invitation(by, standing, &user, now),
             Command::AcceptInvitation { request } => self.accept_invitation(by, standing, request, now),
-            Command::RejectInvitation { reason, request } => {
-                self.reject_invitation(by, standing, reason, request, now)
-            }
+            Command::RejectInvitation { reason, request } => self.reject_invitation(by, standing, reason, request, now),
             Command::Move {
                 from,
                 to,

@@ -115,7 +115,9 @@ impl Room {
                 self.tell_track(seat, source.1, TrackState::Off, TrackState::Off);
             }
         }
-        let told = current.into_iter().map(|(source, (_, audio, video))| (source, (audio, video)));
+        let told = current
+            .into_iter()
+            .map(|(source, (_, audio, video))| (source, (audio, video)));
         self.media.told = told.collect();
         self.publish(now);
     }
@@ -159,7 +161,11 @@ impl Room {
             self.publish(now);
         }
         let silent = self.voices.heard.values().map(|(_, until)| *until).min();
-        let next = if seats == self.voices.told { silent } else { Some(may_tell) };
+        let next = if seats == self.voices.told {
+            silent
+        } else {
+            Some(may_tell)
+        };
         let not_before = self.voices.told_at.map(|at| at + SPEAKING_INTERVAL);
         self.voices.due = next.max(next.and(not_before)).filter(|_| self.phase != Phase::Ended);
     }

@@ -301,7 +301,10 @@ impl Room {
             return Err(Refusal::invalid("user", "the host stays the host"));
         }
         if role == MemberRole::Admin && self.grants.len() >= GRANTS_MAX && !self.grants.contains(user) {
-            return Err(Refusal::invalid("role", format!("a room has at most {GRANTS_MAX} admins")));
+            return Err(Refusal::invalid(
+                "role",
+                format!("a room has at most {GRANTS_MAX} admins"),
+            ));
         }
         self.touch(user);
         let changed = match role {

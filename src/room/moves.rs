@@ -82,7 +82,10 @@ impl Room {
     /// Who moves oneself does so to an empty seat; only those who could do it to the other may take the other's place.
     fn permit_displacing(&self, standing: Standing, oneself: bool, action: Action) -> Result<(), Refusal> {
         if standing == Standing::Member {
-            return Err(Refusal::new(Code::SeatOccupied, "oneself one moves to an empty seat only"));
+            return Err(Refusal::new(
+                Code::SeatOccupied,
+                "oneself one moves to an empty seat only",
+            ));
         }
         if oneself {
             return Ok(());

@@ -186,7 +186,10 @@ impl Room {
         }
         self.cooled_down(&user, now)?;
         self.requests.slow_enough(&user, now)?;
-        let invited = self.requests.of(RequestKind::Invitation, &user).map(|invitation| invitation.id);
+        let invited = self
+            .requests
+            .of(RequestKind::Invitation, &user)
+            .map(|invitation| invitation.id);
         if let Some(invitation) = invited {
             let seat = asked.wish.seat;
             self.requests.note_application(&user, now);
@@ -270,7 +273,10 @@ impl Room {
             });
         }
         self.capacity()?;
-        let application = self.requests.of(RequestKind::Application, &user).map(|request| request.id);
+        let application = self
+            .requests
+            .of(RequestKind::Application, &user)
+            .map(|request| request.id);
         if let Some(application) = application {
             let answered = self.accept_applied(application, asked.wish.seat, &asked.by, now)?;
             return Ok(matched(answered));
@@ -739,8 +745,14 @@ impl Room {
     /// SEATS row 18: whoever is not in the room asks for nothing and can be asked nothing. `true`: there was something;
     /// the caller commits.
     pub(super) fn withdraw_requests(&mut self, user: &UserId, now: Instant) -> bool {
-        let application = self.requests.of(RequestKind::Application, user).map(|request| request.id);
-        let invitation = self.requests.of(RequestKind::Invitation, user).map(|request| request.id);
+        let application = self
+            .requests
+            .of(RequestKind::Application, user)
+            .map(|request| request.id);
+        let invitation = self
+            .requests
+            .of(RequestKind::Invitation, user)
+            .map(|request| request.id);
         if let Some(request) = application.and_then(|id| self.finish(id, RequestState::Cancelled, now)) {
             self.tell_hosts(Event::ApplicationCancelled { request });
         }
@@ -754,8 +766,14 @@ impl Room {
 
     /// Somebody got a seat: what is still pending of theirs was not what led to it.
     pub(super) fn supersede_requests(&mut self, user: &UserId, now: Instant) {
-        let application = self.requests.of(RequestKind::Application, user).map(|request| request.id);
-        let invitation = self.requests.of(RequestKind::Invitation, user).map(|request| request.id);
+        let application = self
+            .requests
+            .of(RequestKind::Application, user)
+            .map(|request| request.id);
+        let invitation = self
+            .requests
+            .of(RequestKind::Invitation, user)
+            .map(|request| request.id);
         let reason = ClosedReason::AlreadySeated;
         if let Some(request) = application.and_then(|id| self.finish(id, RequestState::Superseded, now)) {
             self.tell_hosts(Event::ApplicationClosed { request, reason });

@@ -78,7 +78,12 @@ pub(super) fn policies(policies: &Policies) -> Result<(), Refusal> {
 }
 
 impl Room {
-    pub(super) fn update(&mut self, standing: Standing, patch: SettingsPatch, now: Instant) -> Result<Outcome, Refusal> {
+    pub(super) fn update(
+        &mut self,
+        standing: Standing,
+        patch: SettingsPatch,
+        now: Instant,
+    ) -> Result<Outcome, Refusal> {
         self.permit(standing, Action::ChangeSettings)?;
         let mut settings = self.settings.clone();
         if let Some(wanted) = patch.max_guests {

@@ -45,7 +45,12 @@ impl Room {
         let empty = empty.map(|since| (since + Duration::from_millis(empty_room_ms), Deadline::EmptyRoom));
         let audience = self.audience.due.map(|at| (at, Deadline::Audience));
         let speaking = self.voices.due.map(|at| (at, Deadline::Speaking));
-        let all = seats.chain(requests).chain(lost).chain(empty).chain(audience).chain(speaking);
+        let all = seats
+            .chain(requests)
+            .chain(lost)
+            .chain(empty)
+            .chain(audience)
+            .chain(speaking);
         all.min_by_key(|(at, _)| *at)
     }
 
@@ -111,7 +116,8 @@ impl Room {
     pub(super) fn note_use(&mut self, now: Instant) {
         let used = self.audience.viewers > 0
             || self.members.online > 0
-            || !self.transports.is_empty() || self.phase == Phase::Ended;
+            || !self.transports.is_empty()
+            || self.phase == Phase::Ended;
         self.empty_since = if used { None } else { self.empty_since.or(Some(now)) };
     }
 }
