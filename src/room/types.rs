@@ -8,11 +8,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// `[A-Za-z0-9_-][A-Za-z0-9_.-]{0,63}`; `me`, `.`, `..` are refused.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct RoomId(Arc<str>);
 
 /// 1–128 bytes of UTF-8 without control characters or `/`; `me`, `.`, `..` are refused.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct UserId(Arc<str>);
 
 impl RoomId {
@@ -56,8 +58,34 @@ impl UserId {
     }
 }
 
+impl TryFrom<String> for RoomId {
+    type Error = String;
+    fn try_from(text: String) -> Result<Self, String> {
+        RoomId::parse(&text).map_err(|refusal| refusal.detail)
+    }
+}
+
+impl From<RoomId> for String {
+    fn from(id: RoomId) -> String {
+        id.as_str().to_owned()
+    }
+}
+
+impl TryFrom<String> for UserId {
+    type Error = String;
+    fn try_from(text: String) -> Result<Self, String> {
+        UserId::parse(&text).map_err(|refusal| refusal.detail)
+    }
+}
+
+impl From<UserId> for String {
+    fn from(id: UserId) -> String {
+        id.as_str().to_owned()
+    }
+}
+
 /// How a person is named wherever one appears.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Person {
     pub user: UserId,
     pub name: Option<String>,
@@ -127,7 +155,7 @@ pub enum Occupancy {
     },
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SeatFlags {
     pub locked: bool,
     pub audio_locked: bool,
@@ -151,6 +179,15 @@ pub struct SeatFlagsPatch {
 pub struct Seat {
     pub occupancy: Occupancy,
     pub flags: SeatFlags,
+}
+
+impl Seat {
+    pub(super) fn empty() -> Self {
+        Seat {
+            occupancy: Occupancy::Empty,
+            flags: SeatFlags::default(),
+        }
+    }
 }
 
 impl Occupancy {
@@ -229,7 +266,7 @@ impl Default for Policies {
 }
 
 /// What a room is created with.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Settings {
     pub host: Person,
     pub max_guests: u8,
