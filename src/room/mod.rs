@@ -22,11 +22,18 @@
 
 pub mod event;
 mod machine;
+mod media;
+mod members;
+mod moves;
+mod notices;
 pub mod record;
 mod request;
+mod requests;
 mod rules;
 mod seats;
 mod settings;
+mod timers;
+mod transports;
 mod types;
 
 #[cfg(test)]
@@ -34,7 +41,7 @@ mod simulation;
 #[cfg(test)]
 mod tests;
 
-pub use event::{Notice, Recipients};
+pub use event::{Event, Notice, Recipients};
 pub use machine::{Command, Committed, Desired, HOST_SEAT, MediaNews, Outcome, PresenceNews, Room, TransportNews};
 pub use record::{Moment, Record};
 pub use request::*;

@@ -1,3 +1,4 @@
+use super::event::{Departure, Movement};
 use super::rules::{self, Action, Standing};
 use super::*;
 use crate::forward::{Permission, SeatIndex, SourceKind};
@@ -68,8 +69,27 @@ impl Stage {
         Stage { room, now }
     }
 
+    /// With everybody the tests speak of in the room.
     fn mode(seat_mode: SeatMode) -> Self {
-        Self::new(settings(seat_mode))
+        let mut stage = Self::new(settings(seat_mode));
+        for name in ["host", "bob", "eve", "dan"] {
+            stage.joins(name, Role::Member);
+        }
+        stage.joins("admin", Role::Admin);
+        stage.joins("other", Role::Host);
+        stage.notices();
+        stage
+    }
+
+    fn joins(&mut self, name: &str, role: Role) {
+        let person = person(name);
+        self.room
+            .handle_presence(PresenceNews::Joined { person, role }, self.now);
+    }
+
+    fn loses(&mut self, name: &str) {
+        self.room
+            .handle_presence(PresenceNews::Lost { user: user(name) }, self.now);
     }
 
     fn run(&mut self, by: &Principal, command: Command) -> Result<Committed, Refusal> {
@@ -130,9 +150,30 @@ impl Stage {
             .map(|(_, permission)| *permission)
     }
 
-    fn events(&mut self) -> Vec<Event> {
-        std::iter::from_fn(|| self.room.poll_event()).collect()
+    fn notices(&mut self) -> Vec<Notice> {
+        std::iter::from_fn(|| self.room.poll_notice()).collect()
     }
+
+    fn events(&mut self) -> Vec<Event> {
+        self.notices().into_iter().map(|notice| notice.event).collect()
+    }
+
+    /// Who is off which seat, why; who moved from where to where.
+    fn changes_of_seats(&mut self) -> (Vec<Departure>, Vec<Movement>) {
+        let events = self.events();
+        let mut changes = events.into_iter().filter_map(|event| match event {
+            Event::SeatsChanged { left, moved, .. } => Some((left, moved)),
+            _ => None,
+        });
+        let change = changes.next().expect("seats changed");
+        assert!(changes.next().is_none(), "one seats.changed per step");
+        change
+    }
+}
+
+fn departure(index: u8, name: &str, reason: LeaveReason) -> Departure {
+    let (seat, person) = (SeatIndex(index), person(name));
+    Departure { seat, person, reason }
 }
 
 fn seat(index: u8, name: &str) -> Command {
@@ -338,6 +379,61 @@ fn the_matrix_is_the_specification() {
             },
             [false, true, true, true],
         ),
+        (Action::Apply { oneself: true }, [true; 4]),
+        (Action::Apply { oneself: false }, [false, false, false, true]),
+        (Action::CancelApplication { oneself: true }, [true; 4]),
+        (
+            Action::CancelApplication { oneself: false },
+            [false, false, false, true],
+        ),
+        (Action::AnswerApplication, [false, true, true, true]),
+        (Action::Invite, [false, true, true, true]),
+        (Action::CancelInvitation { own: true }, [false, true, true, true]),
+        (Action::CancelInvitation { own: false }, [false, false, true, true]),
+        (Action::AnswerInvitation, [true, true, true, false]),
+        (Action::Ask, [false, true, true, true]),
+        (
+            Action::Move {
+                oneself: true,
+                admin: false,
+            },
+            [false, true, true, true],
+        ),
+        (
+            Action::Move {
+                oneself: true,
+                admin: true,
+            },
+            [false, true, true, true],
+        ),
+        (
+            Action::Move {
+                oneself: false,
+                admin: false,
+            },
+            [false, true, true, true],
+        ),
+        (
+            Action::Move {
+                oneself: false,
+                admin: true,
+            },
+            [false, false, true, true],
+        ),
+        (
+            Action::Remove {
+                role: MemberRole::Member,
+            },
+            [false, true, true, true],
+        ),
+        (
+            Action::Remove {
+                role: MemberRole::Admin,
+            },
+            [false, false, true, true],
+        ),
+        (Action::Remove { role: MemberRole::Host }, [false, false, true, true]),
+        (Action::Grant, [false, false, true, true]),
         (Action::Leave, [true; 4]),
         (Action::Kick { admin: false }, [false, true, true, true]),
         (Action::Kick { admin: true }, [false, false, true, true]),
@@ -374,6 +470,11 @@ fn the_matrix_is_the_specification() {
     }
     let strict = policies(|p| p.admin_may = vec!["layout".into()]);
     assert!(!rules::permitted(Standing::Admin, Action::ChangeSettings, &strict));
+    let free = policies(|p| p.self_move = true);
+    for (oneself, expected) in [(true, true), (false, false)] {
+        let action = Action::Move { oneself, admin: false };
+        assert_eq!(rules::permitted(Standing::Member, action, &free), expected);
+    }
 }
 
 #[test]
@@ -390,10 +491,12 @@ fn the_host_is_who_the_room_names() {
     ];
     for (name, role, expected) in standings {
         assert_eq!(
-            rules::standing(&principal(name, role), &host),
+            rules::standing(&principal(name, role), &host, false),
             expected,
             "{name} {role:?}"
         );
+        let granted = rules::standing(&principal(name, role), &host, true);
+        assert_eq!(granted, expected.max(Standing::Admin), "the higher of token and grant");
     }
 }
 
@@ -478,13 +581,8 @@ fn an_unused_reservation_ends() {
     assert_eq!(stage.occupancy(1), Occupancy::Empty);
     assert_eq!(stage.permission("bob"), None);
     assert_eq!(
-        stage.events(),
-        [Event::Left {
-            seat: SeatIndex(1),
-            person: person("bob"),
-            reason: LeaveReason::MediaTimeout,
-            note: None
-        }]
+        stage.changes_of_seats().0,
+        [departure(1, "bob", LeaveReason::MediaTimeout)]
     );
     stage.up("bob", SourceKind::Camera);
     assert_eq!(stage.occupancy(1), Occupancy::Empty, "too late");
@@ -521,17 +619,10 @@ fn a_lost_guest_is_held_for_the_grace_and_resumes() {
     stage.lost("bob", SourceKind::Camera);
     stage.events();
     stage.pass(15 * SECOND);
-    let events = stage.events();
-    let left = |event: &Event| {
-        matches!(
-            event,
-            Event::Left {
-                reason: LeaveReason::Disconnected,
-                ..
-            }
-        )
-    };
-    assert!(events.len() == 1 && left(&events[0]), "{events:?}");
+    assert_eq!(
+        stage.changes_of_seats().0,
+        [departure(1, "bob", LeaveReason::Disconnected)]
+    );
 }
 
 #[test]
@@ -539,7 +630,7 @@ fn a_grace_of_zero_frees_at_once() {
     let mut settings = settings(SeatMode::Apply);
     settings.policies.grace_ms = 0;
     let mut stage = Stage::new(settings);
-    stage.seat(&host(), 1, "bob").unwrap();
+    stage.seat(&service(), 1, "bob").unwrap();
     stage.up("bob", SourceKind::Camera);
     stage.lost("bob", SourceKind::Camera);
     assert_eq!(stage.occupancy(1), Occupancy::Empty);
@@ -554,7 +645,7 @@ fn the_host_goes_live_away_back_and_the_room_ends() {
         stage.pass(60 * SECOND);
         stage.up("host", SourceKind::Camera);
         assert_eq!(stage.room.phase, Phase::Live);
-        stage.seat(&host(), 1, "bob").unwrap();
+        stage.seat(&service(), 1, "bob").unwrap();
         stage.up("bob", SourceKind::Camera);
         stage.lost("host", SourceKind::Camera);
         assert_eq!(stage.room.phase, Phase::HostAway);
@@ -582,12 +673,12 @@ fn the_host_goes_live_away_back_and_the_room_ends() {
 
 #[test]
 fn an_empty_room_ends_and_use_holds_that_off() {
-    let mut stage = Stage::mode(SeatMode::Apply);
+    let mut stage = Stage::new(settings(SeatMode::Apply));
     stage.pass(599 * SECOND);
-    stage.room.handle_audience(true, stage.now);
+    stage.room.handle_audience(1, 1, stage.now);
     stage.pass(10_000 * SECOND);
     stage.up("host", SourceKind::Camera);
-    stage.room.handle_audience(false, stage.now);
+    stage.room.handle_audience(0, 0, stage.now);
     stage.pass(10_000 * SECOND);
     assert_eq!(stage.room.phase, Phase::Live);
     assert!(stage.changes(
@@ -662,17 +753,7 @@ fn leaving_and_kicking() {
     stage.seat(&member("bob"), 1, "bob").unwrap();
     stage.events();
     assert!(stage.changes(&member("bob"), hang_up("bob")));
-    let events = stage.events();
-    assert!(
-        matches!(
-            &events[..],
-            [Event::Left {
-                reason: LeaveReason::Left,
-                ..
-            }]
-        ),
-        "{events:?}"
-    );
+    assert_eq!(stage.changes_of_seats().0, [departure(1, "bob", LeaveReason::Left)]);
     stage.seat(&member("bob"), 3, "bob").unwrap();
     assert!(stage.changes(&member("bob"), unseat(3)), "one's own seat by number");
     stage.seat(&host(), 3, "bob").unwrap();
@@ -689,17 +770,7 @@ fn a_lock_removes_and_keeps_out() {
     assert_eq!(stage.code(&member("bob"), lock(1, true)), Code::PermissionDenied);
     stage.events();
     assert!(stage.changes(&admin(), lock(1, true)));
-    let events = stage.events();
-    assert!(
-        matches!(
-            &events[0],
-            Event::Left {
-                reason: LeaveReason::Locked,
-                ..
-            }
-        ),
-        "{events:?}"
-    );
+    assert_eq!(stage.changes_of_seats().0, [departure(1, "bob", LeaveReason::Locked)]);
     assert!(stage.flags(1).locked && stage.permission("bob").is_none());
     assert!(!stage.changes(&admin(), lock(1, true)));
     assert_eq!(stage.code(&member("eve"), seat(1, "eve")), Code::SeatLocked);
@@ -834,6 +905,9 @@ fn settings_change_by_permission() {
 #[test]
 fn lowering_max_guests_removes_nobody() {
     let mut stage = Stage::mode(SeatMode::Apply);
+    for name in ["a", "b", "c", "d"] {
+        stage.joins(name, Role::Member);
+    }
     for (index, name) in [(5, "a"), (6, "b"), (7, "c")] {
         stage.seat(&host(), index, name).unwrap();
         stage.up(name, SourceKind::Camera);
@@ -878,20 +952,9 @@ fn an_assignment_is_one_step() {
         "and the mute"
     );
     assert_eq!(stage.occupancy(3), Occupancy::Empty);
-    let events = stage.events();
-    assert!(events.contains(&Event::Left {
-        seat: SeatIndex(3),
-        person: person("dan"),
-        reason: LeaveReason::Assigned,
-        note: None
-    }));
-    assert_eq!(
-        events
-            .iter()
-            .filter(|event| matches!(event, Event::Moved { .. }))
-            .count(),
-        2
-    );
+    let (left, moved) = stage.changes_of_seats();
+    assert_eq!(left, [departure(3, "dan", LeaveReason::Assigned)]);
+    assert_eq!(moved.len(), 2);
     assert!(
         !stage.changes(&service(), wanted.clone()),
         "the same again changes nothing"
@@ -950,7 +1013,7 @@ fn external_seats_are_the_signalling_servers_and_wait_without_limit() {
         assert_eq!(stage.code(&by, lock(2, true)), code);
     }
     assert!(stage.changes(&host(), mute_audio(1, true)));
-    stage.room.handle_audience(true, stage.now);
+    stage.room.handle_audience(1, 1, stage.now);
     stage.pass(100_000 * SECOND);
     for name in ["bob", "host"] {
         stage.up(name, SourceKind::Camera);
