@@ -19,6 +19,8 @@ pub(super) struct News {
     pub audio: Option<bool>,
     pub video: Option<bool>,
     pub size: Option<(u16, u16)>,
+    /// 0 (silent) to 127.
+    pub loudness: Option<u8>,
     pub slots: Option<Vec<SlotReport>>,
 }
 
@@ -52,6 +54,7 @@ impl Inbox {
                 ..
             } => news.video = Some(flowing),
             Event::VideoSize { width, height, .. } => news.size = Some((width, height)),
+            Event::Loudness { level, .. } => news.loudness = Some(level),
             Event::Slots { slots, .. } => news.slots = Some(slots),
         }
         self.changed.notify_one();
@@ -74,6 +77,7 @@ pub(super) fn peer(event: &Event) -> PeerId {
         | Event::Closed { peer, .. }
         | Event::Media { peer, .. }
         | Event::VideoSize { peer, .. }
+        | Event::Loudness { peer, .. }
         | Event::Slots { peer, .. } => *peer,
     }
 }

@@ -7,5 +7,8 @@
 mod hub;
 mod log;
 
-pub use hub::{Hub, Lost, Next, Stream};
-pub use log::{CloseReason, Reader};
+#[cfg(test)]
+mod tests;
+
+pub use hub::{Hub, Lost, Stream};
+pub use log::{CloseReason, Next, Reader};

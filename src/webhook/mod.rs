@@ -2,6 +2,7 @@
 //! sent is in the [`store`](crate::store) before anybody tries; a room never waits for a receiver.
 
 use crate::room::RoomId;
+use crate::store::{Destinations, Message};
 use serde_json::Value;
 
 /// Cheap to clone.
@@ -9,11 +10,13 @@ use serde_json::Value;
 pub struct Sender {}
 
 impl Sender {
-    /// Whether anybody wants the events of a room with this `webhook` setting (`null`: none of its own).
-    pub fn wanted(&self, _room_webhook: &Value) -> bool {
-        false
+    /// Who wants an event of this name, in a room with this `webhook` setting (`null`: none of its own). `None`: nobody, so
+    /// that its body need not be written.
+    pub fn destinations(&self, _room_webhook: &Value, _event: &str) -> Option<Destinations> {
+        None
     }
 
-    /// Sends messages that are stored already: `(seq, body)`, in order. Never waits.
-    pub fn deliver(&self, _room: &RoomId, _room_webhook: &Value, _messages: Vec<(u64, String)>) {}
+    /// Sends messages that are stored already, in order. Never waits. Also called, with no messages, once a room's own
+    /// setting has changed.
+    pub fn deliver(&self, _room: &RoomId, _room_webhook: &Value, _messages: &[Message]) {}
 }

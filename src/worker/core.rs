@@ -605,7 +605,10 @@ impl Spread<'_> {
             let event = match event {
                 PublicationEvent::Feed(update) => {
                     self.update(key, publisher, update, now);
-                    continue;
+                    match update {
+                        FeedUpdate::Loudness { level } => Event::Loudness { peer, level },
+                        _ => continue,
+                    }
                 }
                 PublicationEvent::Media { kind, flowing } => Event::Media { peer, kind, flowing },
                 PublicationEvent::VideoSize { width, height } => Event::VideoSize { peer, width, height },

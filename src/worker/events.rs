@@ -24,6 +24,7 @@ enum Subject {
     Closed,
     Media(MediaKind),
     VideoSize,
+    Loudness,
     Slots,
 }
 
@@ -33,6 +34,7 @@ fn subject(event: &Event) -> (PeerId, Subject) {
         Event::Closed { peer, .. } => (*peer, Subject::Closed),
         Event::Media { peer, kind, .. } => (*peer, Subject::Media(*kind)),
         Event::VideoSize { peer, .. } => (*peer, Subject::VideoSize),
+        Event::Loudness { peer, .. } => (*peer, Subject::Loudness),
         Event::Slots { peer, .. } => (*peer, Subject::Slots),
     }
 }

@@ -131,6 +131,11 @@ pub enum Event {
         width: u16,
         height: u16,
     },
+    /// How loud a publisher's microphone is: smoothed, 0 (silent) to 127, at most four a second and only when it changed.
+    Loudness {
+        peer: PeerId,
+        level: u8,
+    },
     Slots {
         peer: PeerId,
         slots: Vec<SlotReport>,
