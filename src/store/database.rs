@@ -77,7 +77,8 @@ impl Medium {
             redb::Error::DatabaseAlreadyOpen | redb::Error::LockProtocolMismatch => {
                 "another process uses it; a store belongs to one node".to_owned()
             }
-            redb::Error::Corrupted(what) if what.contains("magic number") => {
+            // How redb calls a file that does not begin as its files do.
+            redb::Error::Io(error) if error.kind() == std::io::ErrorKind::InvalidData => {
                 "it is not a database of costage; store.path names a file that nothing else uses".to_owned()
             }
             redb::Error::Corrupted(what) => format!("the database is damaged: {what}"),
@@ -127,7 +128,9 @@ impl Database {
     pub fn open(medium: &Medium) -> Result<(Database, Loaded), Error> {
         let failed = |error: redb::Error| medium.failed("opening", &error);
         let database = medium.open().map_err(|error| failed(error.into()))?;
-        check_owner(&database).map_err(failed)?.map_err(|why| Error(format!("{medium}: {why}")))?;
+        check_owner(&database)
+            .map_err(failed)?
+            .map_err(|why| Error(format!("{medium}: {why}")))?;
         let mut opened = Database {
             database,
             queued: HashMap::new(),

@@ -1,10 +1,13 @@
 use super::*;
+use crate::room::record::FORM;
+use crate::room::{Moment, Person, Policies, Room, SeatMode, Settings, UserId};
 use redb::StorageBackend;
 use redb::backends::InMemoryBackend;
 use serde_json::json;
 use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Instant;
 
 /// A disk that can be full.
 #[derive(Clone, Debug)]
@@ -69,11 +72,32 @@ fn room(id: &str) -> RoomId {
     RoomId::parse(id).expect("a room id")
 }
 
-/// As the record's owner writes it, whatever it holds.
+/// Of a real room.
 fn record(id: &str, epoch: u64, version: u64) -> Record {
-    let whole = crate::room::record::tests::record(id, epoch, version);
-    assert_eq!((whole.id.as_str(), whole.epoch, whole.version), (id, epoch, version));
-    whole
+    let person = Person {
+        user: UserId::parse("ann").expect("a user id"),
+        name: None,
+        avatar_url: None,
+    };
+    let settings = Settings {
+        host: person,
+        max_guests: 3,
+        seat_mode: SeatMode::Apply,
+        public_program: false,
+        policies: Policies::default(),
+        program: Value::Null,
+        layout: Value::Null,
+        webhook: Value::Null,
+        metadata: Value::Null,
+    };
+    let moment = Moment {
+        now: Instant::now(),
+        wall_ms: 1_000_000,
+    };
+    let machine = Room::new(room(id), epoch, settings, 9, moment.now).expect("a room");
+    let mut record = machine.record(moment);
+    (record.form, record.id, record.epoch, record.version) = (FORM, id.to_owned(), epoch, version);
+    record
 }
 
 fn change(id: &str, change: RecordChange) -> Change {
@@ -114,7 +138,9 @@ fn written<T>(answer: oneshot::Receiver<Result<T, Error>>) -> T {
 fn reopen(path: &Path) -> (Store, Loaded) {
     for _ in 0..500 {
         match Store::open(path) {
-            Err(Error(why)) if why.contains("another process") => std::thread::sleep(std::time::Duration::from_millis(10)),
+            Err(Error(why)) if why.contains("another process") => {
+                std::thread::sleep(std::time::Duration::from_millis(10))
+            }
             opened => return opened.expect("opens"),
         }
     }
@@ -163,7 +189,10 @@ fn many_writers_share_transactions() {
     drop(store);
     let (_store, loaded) = reopen(&place.file());
     assert_eq!(loaded.rooms.len(), 100);
-    assert!(loaded.rooms.iter().all(|record| record.version >= 1_900), "the last write wins");
+    assert!(
+        loaded.rooms.iter().all(|record| record.version >= 1_900),
+        "the last write wins"
+    );
 }
 
 #[test]
@@ -181,7 +210,7 @@ fn a_place_that_cannot_be_used_is_named() {
     std::fs::write(place.0.join("notes.txt"), "x".repeat(10_000)).expect("writes");
     refused(&place.0.join("notes.txt"), "not a database of costage");
     std::fs::write(place.0.join("short"), "costage").expect("writes");
-    refused(&place.0.join("short"), "damaged");
+    refused(&place.0.join("short"), "not a database of costage");
     let (_store, _) = Store::open(&place.file()).expect("opens");
     refused(&place.file(), "another process uses it");
 }
@@ -301,7 +330,10 @@ fn a_full_disk_is_told_and_got_over() {
     for version in 2..5 {
         let refused = store.write(put("demo", 5, version)).blocking_recv().expect("an answer");
         let Error(told) = refused.expect_err("the disk is full");
-        assert!(told.contains("no storage space") && told.contains("failing store"), "{told}");
+        assert!(
+            told.contains("no storage space") && told.contains("failing store"),
+            "{told}"
+        );
     }
     failing.full.store(false, Ordering::Relaxed);
     written(store.write(put("show", 6, 1)));
@@ -365,8 +397,14 @@ fn what_nobody_took_can_be_looked_at_and_sent_again() {
     assert_eq!(written(store.bury(&queue, 3_000, 9_000, "nobody answers")), 2);
     assert_eq!(written(store.waiting(&queue, None, 10)).len(), 2);
     let dead = written(store.dead(None, None, 10));
-    assert_eq!(dead.iter().map(|(n, letter)| (*n, letter.seq)).collect::<Vec<_>>(), [(1, 2), (2, 3)]);
-    assert_eq!((dead[0].1.why.as_str(), dead[0].1.dead_at_ms), ("nobody answers", 9_000));
+    assert_eq!(
+        dead.iter().map(|(n, letter)| (*n, letter.seq)).collect::<Vec<_>>(),
+        [(1, 2), (2, 3)]
+    );
+    assert_eq!(
+        (dead[0].1.why.as_str(), dead[0].1.dead_at_ms),
+        ("nobody answers", 9_000)
+    );
     assert_eq!(written(store.dead(Some(room("other")), None, 10)), []);
     assert_eq!(written(store.dead(None, Some(1), 10)).len(), 1);
     assert_eq!(written(store.bury(&queue, u64::MAX, 9_000, "gone")), 2);
