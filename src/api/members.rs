@@ -110,7 +110,7 @@ pub(super) async fn set_role(
 #[serde(default, deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct Remove {
-    /// How long they may not come back; absent or 0: they may at once.
+    /// How long they may not come back; 0 lifts an earlier ban, absent leaves it.
     ban_ms: Option<u64>,
     /// Told to whoever is removed; at most 256 bytes.
     #[schema(max_length = 256)]
@@ -149,13 +149,12 @@ pub(super) async fn remove(
 ) -> Result<axum::Json<Seats>, Problem> {
     let remove = body.and(query)?;
     let user = at.user(&user)?;
-    let ban_ms = remove.ban_ms.filter(|ban_ms| *ban_ms > 0);
-    if ban_ms.is_some() && user == *at.caller.user() {
+    if remove.ban_ms.is_some() && user == *at.caller.user() && !at.caller.is_service() {
         return Err(Refusal::invalid("ban_ms", "nobody bans themselves").into());
     }
     let command = Command::RemoveMember {
         user,
-        ban: ban_ms.map(Duration::from_millis),
+        ban: remove.ban_ms.map(Duration::from_millis),
         reason: reason(remove.reason)?,
     };
     let commanded = state.node.command(&at.room, &at.caller.principal, command).await?;

@@ -13,6 +13,7 @@ use super::error::{Problem, Wire};
 use super::openapi::{JsonErrors, ReadErrors};
 use super::page::Page;
 use super::request::{BaseUrl, InRoom, Json, JsonOrNothing, Last, Query};
+use super::rooms::named_by_token;
 use crate::control::Commanded;
 use crate::room::{Code, Command, Moment, Outcome, Refusal, Request, RequestId, RequestKind, RequestMedia, Snapshot};
 use crate::wire::{
@@ -56,18 +57,8 @@ pub(super) async fn apply(
     Json(body): Json<Apply>,
 ) -> Result<Response, Problem> {
     let wish = wish(body.seat, body.media, body.timeout_ms, body.extra)?;
-    let named = body.user.map(|user| user.person("user")).transpose()?;
-    let user = match named {
-        None if at.caller.is_service() => {
-            return Err(Refusal::invalid("user", "a service token applies on behalf of a user: name them").into());
-        }
-        // Of oneself the token knows more.
-        named => named.filter(|person| at.caller.is_service() || person.user != *at.caller.user()),
-    };
-    if user.is_some() && !at.caller.is_service() {
-        let detail = "only a service token applies on behalf of others";
-        return Err(Refusal::new(Code::PermissionDenied, detail).into());
-    }
+    let user = body.user.map(|user| user.person("user")).transpose()?;
+    let user = user.map(|person| named_by_token(person, &at.caller));
     asked(commanded(&state, &at, Command::Apply { user, wish }).await?, &base)
 }
 

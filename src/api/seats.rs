@@ -230,9 +230,8 @@ pub(super) async fn relocate(
     commanded(&state, &at, command).await
 }
 
-#[derive(Deserialize, ToSchema)]
+#[derive(Default, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
-#[derive(Default)]
 pub(super) struct AskSeat {
     /// To switch the microphone on.
     audio: bool,
@@ -251,9 +250,6 @@ pub(super) async fn ask(
     Json(body): Json<AskSeat>,
 ) -> Result<axum::Json<Seats>, Problem> {
     let AskSeat { audio, video } = body;
-    if !audio && !video {
-        return Err(Refusal::invalid("audio", "ask for audio, for video, or for both").into());
-    }
     let seat = seat_index(&seat, "seat")?;
     commanded(&state, &at, Command::Ask { seat, audio, video }).await
 }
