@@ -13,6 +13,7 @@
 mod auth;
 mod cors;
 mod error;
+mod events;
 mod health;
 mod idempotency;
 mod once;
@@ -71,6 +72,7 @@ fn json(state: State) -> Router<State> {
         .route("/v1/rooms/{room}/members/{user}/seat", delete(seats::hang_up))
         .route_layer(from_fn_with_state(state, once::once));
     keyed
+        .route("/v1/rooms/{room}/events", get(events::listen))
         .route("/v1/tokens", post(tokens::create))
         .route("/v1/whep/{id}/layers", patch(whep::layers))
 }

@@ -1,7 +1,7 @@
 //! The contract as OpenAPI 3.1, generated from the handlers and served at `/openapi.json`.
 
 use super::error::ProblemBody;
-use super::{health, rooms, seats, tokens, whep, whip};
+use super::{events, health, rooms, seats, tokens, whep, whip};
 use axum::http::header;
 use axum::response::IntoResponse;
 use std::collections::BTreeMap;
@@ -18,6 +18,7 @@ use utoipa::{IntoResponses, Modify, OpenApi};
     paths(
         tokens::create, rooms::create, rooms::list, rooms::read, rooms::patch, rooms::end,
         seats::read, seats::assign, seats::put, seats::delete, seats::leave, seats::hang_up, seats::patch,
+        events::listen,
         whip::publish, whip::patch, whip::delete,
         whep::program, whep::stage, whep::seat, whep::slots, whep::layers, whep::patch, whep::delete,
         health::healthz, health::readyz
@@ -25,7 +26,7 @@ use utoipa::{IntoResponses, Modify, OpenApi};
     components(schemas(ProblemBody)),
     modifiers(&Bearer, &SharedRefusals),
     security(("bearer" = [])),
-    tags((name = "tokens"), (name = "rooms"), (name = "seats"), (name = "whip", description = "RFC 9725"),
+    tags((name = "tokens"), (name = "rooms"), (name = "seats"), (name = "events"), (name = "whip", description = "RFC 9725"),
         (name = "whep"), (name = "health"))
 )]
 struct Contract;
@@ -311,7 +312,7 @@ mod tests {
             .collect();
         let distinct: std::collections::BTreeSet<&str> = names.iter().copied().collect();
         assert_eq!(names.len(), distinct.len());
-        assert_eq!(names.len(), 25);
+        assert_eq!(names.len(), 26);
     }
 
     #[test]

@@ -193,7 +193,7 @@ pub(super) async fn read(
     Ok(shown_to(&caller, &snapshot, &base))
 }
 
-fn shown_to(caller: &Caller, snapshot: &Snapshot, base: &str) -> axum::Json<RoomOut> {
+pub(super) fn shown_to(caller: &Caller, snapshot: &Snapshot, base: &str) -> axum::Json<RoomOut> {
     let confidential = caller.is_service() || *caller.user() == snapshot.settings.host.user;
     axum::Json(RoomOut::new(snapshot, base, confidential))
 }

@@ -363,3 +363,6 @@ impl Rendered {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
