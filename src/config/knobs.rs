@@ -2,6 +2,7 @@
 
 use super::Config;
 use super::types::{Addresses, LogFormat, Secret};
+use crate::webhook;
 use std::fmt::Display;
 use std::str::FromStr;
 use toml::Value;
@@ -241,6 +242,51 @@ pub const KNOBS: &[Knob] = &[
         write: |c, v| integer(v).map(|bytes| c.limits.json_bytes = bytes),
     },
     Knob {
+        key: "store.path",
+        kind: Kind::Text,
+        doc: "File that keeps rooms, unsent webhooks and remembered answers over a restart, in an existing directory; one \
+              node only. Empty: memory, and everything ends with the process, as under `--dev` unless a file is named.",
+        secret: false,
+        read: |c| text(&c.store.path),
+        write: |c, v| string(v).map(|path| c.store.path = path.to_owned()),
+    },
+    Knob {
+        key: "webhooks.url",
+        kind: Kind::Text,
+        doc: "Where the events of all rooms are sent (Standard Webhooks). Empty: nowhere, but for rooms with a `webhook` of \
+              their own.",
+        secret: false,
+        read: |c| text(c.webhooks.url.as_deref().unwrap_or_default()),
+        write: |c, v| webhook_url(v).map(|url| c.webhooks.url = url),
+    },
+    Knob {
+        key: "webhooks.secret",
+        kind: Kind::Text,
+        doc: "`whsec_` and 24 to 64 bytes in base64 (`echo whsec_$(openssl rand -base64 32)`): signs what goes to \
+              `webhooks.url`, and to rooms' own receivers that name no secret.",
+        secret: true,
+        read: |c| text(if c.webhooks.secret.is_some() { "***" } else { "" }),
+        write: |c, v| webhook_secret(v).map(|secret| c.webhooks.secret = secret),
+    },
+    Knob {
+        key: "webhooks.events",
+        kind: Kind::List,
+        doc: "Names of the events `webhooks.url` gets, e.g. `seats.changed`. Empty: all but `speaking`, `quality` and \
+              `audience`, which are never sent.",
+        secret: false,
+        read: |c| list(&c.webhooks.events),
+        write: |c, v| parse_list(v).map(|events| c.webhooks.events = events),
+    },
+    Knob {
+        key: "webhooks.allow",
+        kind: Kind::List,
+        doc: "Addresses or prefixes of private networks (`10.1.2.0/24`) that webhooks may go to. None by default, loopback \
+              under `--dev`: whoever makes a room names its receiver, which must not open this network to them.",
+        secret: false,
+        read: |c| list(&c.webhooks.allow),
+        write: |c, v| parse_list(v).map(|allow| c.webhooks.allow = allow),
+    },
+    Knob {
         key: "log.level",
         kind: Kind::Text,
         doc: "`error`, `warn`, `info`, `debug`, `trace`, or per module, e.g. `info,costage::worker=debug`.",
@@ -379,6 +425,22 @@ fn keys(value: &Value) -> Result<std::collections::BTreeMap<String, Secret>, Str
             Ok((id.clone(), Secret::new(secret)))
         })
         .collect()
+}
+
+fn webhook_url(value: &Value) -> Result<Option<String>, String> {
+    let url = string(value)?;
+    if url.is_empty() {
+        return Ok(None);
+    }
+    webhook::check_url(url).map(|()| Some(url.to_owned()))
+}
+
+fn webhook_secret(value: &Value) -> Result<Option<Secret>, String> {
+    let secret = string(value)?;
+    if secret.is_empty() {
+        return Ok(None);
+    }
+    webhook::check_secret(secret).map(|()| Some(Secret::new(secret)))
 }
 
 fn log_format(value: &Value) -> Result<LogFormat, String> {

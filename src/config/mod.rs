@@ -17,6 +17,7 @@ pub use print::{reference_table, to_toml};
 pub use types::{Addresses, Advertised, IceServer, LogFormat, Secret};
 
 use crate::api::Subnet;
+use crate::webhook;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
@@ -34,6 +35,8 @@ pub struct Config {
     pub media: Media,
     pub auth: Auth,
     pub limits: Limits,
+    pub store: Store,
+    pub webhooks: Webhooks,
     pub log: Log,
     pub node: Node,
 }
@@ -83,6 +86,22 @@ pub struct Limits {
 }
 
 #[derive(Clone, Debug, PartialEq)]
+pub struct Store {
+    /// Empty: memory only.
+    pub path: String,
+}
+
+/// Where the events of all rooms go, and where those of rooms may.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Webhooks {
+    pub url: Option<String>,
+    pub secret: Option<Secret>,
+    /// Empty: all.
+    pub events: Vec<String>,
+    pub allow: Vec<Subnet>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
 pub struct Log {
     pub level: String,
     pub format: LogFormat,
@@ -125,6 +144,15 @@ impl Default for Config {
                 sdp_bytes: 64 * 1024,
                 json_bytes: 256 * 1024,
             },
+            store: Store {
+                path: "costage.redb".to_owned(),
+            },
+            webhooks: Webhooks {
+                url: None,
+                secret: None,
+                events: Vec::new(),
+                allow: Vec::new(),
+            },
             log: Log {
                 level: "info".to_owned(),
                 format: LogFormat::Text,
@@ -144,6 +172,9 @@ impl Config {
         config.http.listen.set_ip(IpAddr::V4(Ipv4Addr::LOCALHOST));
         let (id, secret) = DEV_KEY;
         config.auth.keys.insert(id.to_owned(), Secret::new(secret));
+        config.store.path = String::new();
+        // A receiver under development runs on the same machine.
+        config.webhooks.allow = webhook::loopback();
         config
     }
 
@@ -170,6 +201,12 @@ impl Config {
         if !self.media.own_candidates && self.media.advertise.is_empty() {
             found.push(Problem::Contradiction(
                 "media.own_candidates is false and media.advertise is empty: no peer could reach the media ports"
+                    .to_owned(),
+            ));
+        }
+        if self.webhooks.url.is_some() && self.webhooks.secret.is_none() {
+            found.push(Problem::Contradiction(
+                "webhooks.url is set and webhooks.secret is not: receivers could not tell our messages from others"
                     .to_owned(),
             ));
         }

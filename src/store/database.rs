@@ -77,7 +77,8 @@ impl Medium {
             redb::Error::DatabaseAlreadyOpen | redb::Error::LockProtocolMismatch => {
                 "another process uses it; a store belongs to one node".to_owned()
             }
-            redb::Error::Corrupted(what) if what.contains("magic number") => {
+            // How redb calls a file that does not begin as its files do.
+            redb::Error::Io(error) if error.kind() == std::io::ErrorKind::InvalidData => {
                 "it is not a database of costage; store.path names a file that nothing else uses".to_owned()
             }
             redb::Error::Corrupted(what) => format!("the database is damaged: {what}"),

@@ -1,10 +1,13 @@
 use super::*;
+use crate::room::record::FORM;
+use crate::room::{Moment, Person, Policies, Room, SeatMode, Settings, UserId};
 use redb::StorageBackend;
 use redb::backends::InMemoryBackend;
 use serde_json::json;
 use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Instant;
 
 /// A disk that can be full.
 #[derive(Clone, Debug)]
@@ -69,11 +72,32 @@ fn room(id: &str) -> RoomId {
     RoomId::parse(id).expect("a room id")
 }
 
-/// As the record's owner writes it, whatever it holds.
+/// Of a real room.
 fn record(id: &str, epoch: u64, version: u64) -> Record {
-    let whole = crate::room::record::tests::record(id, epoch, version);
-    assert_eq!((whole.id.as_str(), whole.epoch, whole.version), (id, epoch, version));
-    whole
+    let person = Person {
+        user: UserId::parse("ann").expect("a user id"),
+        name: None,
+        avatar_url: None,
+    };
+    let settings = Settings {
+        host: person,
+        max_guests: 3,
+        seat_mode: SeatMode::Apply,
+        public_program: false,
+        policies: Policies::default(),
+        program: Value::Null,
+        layout: Value::Null,
+        webhook: Value::Null,
+        metadata: Value::Null,
+    };
+    let moment = Moment {
+        now: Instant::now(),
+        wall_ms: 1_000_000,
+    };
+    let machine = Room::new(room(id), epoch, settings, 9, moment.now).expect("a room");
+    let mut record = machine.record(moment);
+    (record.form, record.id, record.epoch, record.version) = (FORM, id.to_owned(), epoch, version);
+    record
 }
 
 fn change(id: &str, change: RecordChange) -> Change {
@@ -186,7 +210,7 @@ fn a_place_that_cannot_be_used_is_named() {
     std::fs::write(place.0.join("notes.txt"), "x".repeat(10_000)).expect("writes");
     refused(&place.0.join("notes.txt"), "not a database of costage");
     std::fs::write(place.0.join("short"), "costage").expect("writes");
-    refused(&place.0.join("short"), "damaged");
+    refused(&place.0.join("short"), "not a database of costage");
     let (_store, _) = Store::open(&place.file()).expect("opens");
     refused(&place.file(), "another process uses it");
 }

@@ -6,10 +6,12 @@ mod collector;
 mod http;
 mod log;
 mod process;
+mod webhooks;
 mod worker;
 
 pub use http::metrics;
 pub use log::{InvalidLevel, init_log};
+pub use webhooks::WebhookMetrics;
 pub use worker::{Counter, Histogram, WorkerMetrics};
 
 use prometheus::{IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
@@ -39,6 +41,16 @@ impl Exporter {
             .and_then(|()| registry.register(Box::new(build)));
         registered.expect("the names differ");
         Self { registry, rooms }
+    }
+
+    /// Also shows what became of webhooks. Once.
+    pub fn with_webhooks(self, metrics: &WebhookMetrics) -> Self {
+        let registered = self
+            .registry
+            .register(Box::new(metrics.deliveries.clone()))
+            .and_then(|()| self.registry.register(Box::new(metrics.dead_letters.clone())));
+        registered.expect("the names differ");
+        self
     }
 
     /// The Prometheus text of this moment. `rooms`: how many there are.
