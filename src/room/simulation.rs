@@ -13,7 +13,13 @@ const USERS: [&str; 7] = ["host", "admin", "other", "bob", "eve", "dan", "backen
 enum Step {
     Command(Box<(Principal, Command)>),
     Transport(TransportNews),
-    Audience(bool),
+    Audience(usize),
+    Presence(PresenceNews),
+    Media(MediaNews),
+    Levels(BTreeMap<UserId, i8>),
+    Capacity(bool),
+    /// The process ends and another one takes the room up.
+    Restart(u64),
     Pass(u64),
     /// Exactly to the next deadline.
     ToDeadline,
@@ -56,11 +62,20 @@ fn any_flags() -> impl Strategy<Value = SeatFlagsPatch> {
 
 fn any_update() -> impl Strategy<Value = SettingsPatch> {
     let mode = prop::sample::select(vec![SeatMode::Apply, SeatMode::Free, SeatMode::External]);
-    let policies = (0..100_000u64, 0..100_000u64).prop_map(|(grace_ms, host_away_ms)| Policies {
-        grace_ms,
-        host_away_ms,
-        ..Policies::default()
-    });
+    let policies = (0..100_000u64, 0..100_000u64, any::<[bool; 4]>()).prop_map(
+        |(grace_ms, host_away_ms, [zero, promote, fallback_any, self_move])| Policies {
+            grace_ms: if zero { 0 } else { grace_ms },
+            host_away_ms: if zero { 0 } else { host_away_ms },
+            host_away: if promote {
+                HostAwayPolicy::PromoteAdmin
+            } else {
+                HostAwayPolicy::End
+            },
+            fallback_any,
+            self_move,
+            ..Policies::default()
+        },
+    );
     (
         prop::option::of(0..12u8),
         prop::option::of(mode),
@@ -74,8 +89,67 @@ fn any_update() -> impl Strategy<Value = SettingsPatch> {
         })
 }
 
+fn any_wish() -> impl Strategy<Value = Wish> {
+    let timeout =
+        prop_oneof![4 => Just(None), 1 => Just(Some(0)), 1 => Just(Some(1)), 2 => (5_000..60_000u64).prop_map(Some)];
+    (prop::option::of(any_seat()), any::<bool>(), timeout).prop_map(|(seat, audio, timeout_ms)| Wish {
+        seat,
+        media: if audio { RequestMedia::Audio } else { RequestMedia::Av },
+        timeout_ms,
+        extra: serde_json::Value::Null,
+    })
+}
+
+fn any_request() -> impl Strategy<Value = Option<RequestId>> {
+    let named = (1..3u64, 1..12u64).prop_map(|(epoch, number)| Some(RequestId { epoch, number }));
+    prop_oneof![5 => Just(None), 1 => named]
+}
+
+fn any_asking() -> impl Strategy<Value = Command> {
+    let seat = || prop::option::weighted(0.3, any_seat());
+    prop_oneof![
+        8 => any_wish().prop_map(|wish| Command::Apply { user: None, wish }),
+        2 => (any_name(), any_wish()).prop_map(|(name, wish)| Command::Apply { user: Some(person(name)), wish }),
+        2 => any_name().prop_map(|name| Command::CancelApplication { user: user(name) }),
+        5 => (any_name(), seat(), any_request()).prop_map(|(name, seat, request)| Command::AcceptApplication {
+            user: user(name),
+            seat,
+            request,
+        }),
+        2 => (any_name(), any_request()).prop_map(|(name, request)| Command::RejectApplication {
+            user: user(name),
+            reason: None,
+            request,
+        }),
+        6 => (any_name(), any_wish()).prop_map(|(name, wish)| Command::Invite { user: person(name), wish }),
+        1 => any_name().prop_map(|name| Command::CancelInvitation { user: user(name) }),
+        5 => any_request().prop_map(|request| Command::AcceptInvitation { request }),
+        1 => any_request().prop_map(|request| Command::RejectInvitation { reason: None, request }),
+    ]
+}
+
+fn any_moving() -> impl Strategy<Value = Command> {
+    let policy = prop::sample::select(vec![MovePolicy::Abort, MovePolicy::Replace, MovePolicy::Swap]);
+    let role = prop::sample::select(vec![MemberRole::Member, MemberRole::Admin, MemberRole::Host]);
+    let ban = prop::option::of((0..60_000u64).prop_map(Duration::from_millis));
+    prop_oneof![
+        6 => (any_seat(), any_seat(), policy, any_if_version()).prop_map(|(from, to, policy, if_version)| Command::Move {
+            from,
+            to,
+            policy,
+            user: None,
+            if_version,
+        }),
+        1 => (any_seat(), any::<bool>(), any::<bool>()).prop_map(|(seat, audio, video)| Command::Ask { seat, audio, video }),
+        2 => (any_name(), role).prop_map(|(name, role)| Command::GrantRole { user: user(name), role }),
+        2 => (any_name(), ban).prop_map(|(name, ban)| Command::RemoveMember { user: user(name), ban, reason: None }),
+    ]
+}
+
 fn any_command() -> impl Strategy<Value = Command> {
     prop_oneof![
+        30 => any_asking(),
+        12 => any_moving(),
         12 => (any_seat(), any_name(), any_if_version()).prop_map(|(seat, name, if_version)| Command::Seat {
             seat,
             person: person(name),
@@ -96,6 +170,27 @@ fn any_command() -> impl Strategy<Value = Command> {
     ]
 }
 
+fn any_presence() -> impl Strategy<Value = PresenceNews> {
+    let role = prop::sample::select(vec![Role::Member, Role::Member, Role::Admin, Role::Host, Role::Service]);
+    prop_oneof![
+        3 => (any_name(), role).prop_map(|(name, role)| PresenceNews::Joined { person: person(name), role }),
+        1 => any_name().prop_map(|name| PresenceNews::Lost { user: user(name) }),
+    ]
+}
+
+fn any_media() -> impl Strategy<Value = MediaNews> {
+    let status = (any::<bool>(), any::<bool>()).prop_map(|(audio, video)| SourceStatus {
+        audio,
+        video,
+        ..SourceStatus::default()
+    });
+    (any_name(), any::<bool>(), prop::option::weighted(0.8, status)).prop_map(|(name, screen, status)| MediaNews {
+        user: user(name),
+        kind: if screen { SourceKind::Screen } else { SourceKind::Camera },
+        status,
+    })
+}
+
 fn any_step() -> impl Strategy<Value = Step> {
     let news = (any_name(), any::<bool>(), prop::bool::weighted(0.6)).prop_map(|(name, screen, up)| {
         let kind = if screen { SourceKind::Screen } else { SourceKind::Camera };
@@ -109,7 +204,12 @@ fn any_step() -> impl Strategy<Value = Step> {
     prop_oneof![
         60 => (any_principal(), any_command()).prop_map(|given| Step::Command(Box::new(given))),
         40 => news.prop_map(Step::Transport),
-        3 => any::<bool>().prop_map(Step::Audience),
+        3 => (0..3usize).prop_map(Step::Audience),
+        25 => any_presence().prop_map(Step::Presence),
+        8 => any_media().prop_map(Step::Media),
+        4 => prop::collection::btree_map(any_name().prop_map(user), -127..=0i8, 0..4).prop_map(Step::Levels),
+        1 => any::<bool>().prop_map(Step::Capacity),
+        2 => (0..20_000u64).prop_map(Step::Restart),
         10 => (0..20_000u64).prop_map(Step::Pass),
         2 => Just(Step::ToDeadline),
         1 => Just(Step::Command(Box::new((principal("host", Role::Host), Command::End)))),
@@ -143,13 +243,51 @@ fn check_transition(before: &Snapshot, after: &Snapshot) {
             "the end is the end"
         );
     }
-    let same = before.seats == after.seats && before.settings == after.settings && before.phase == after.phase;
-    assert_eq!(
-        before.version == after.version,
-        same,
-        "the version tells of every change and of nothing else"
-    );
+    if before.phase == Phase::Ended {
+        assert_eq!(before.seq, after.seq, "nothing is told after the end");
+    }
     assert!(after.version >= before.version);
+}
+
+/// What a version stands for.
+fn versioned(room: &Room, now: Instant) -> impl PartialEq + std::fmt::Debug + use<> {
+    let snapshot = room.snapshot(now);
+    let admins: Vec<UserId> = room.grants.iter().cloned().collect();
+    let bans: Vec<UserId> = room.bans.keys().cloned().collect();
+    let seats = (snapshot.seats, snapshot.settings, snapshot.phase, snapshot.requests);
+    (seats, admins, bans)
+}
+
+/// Takes the room down and up again: what comes back is what was recorded, but for what the restart takes off the air.
+fn restart(room: &mut Room, away_ms: u64, now: &mut Instant) {
+    let moment = Moment {
+        now: *now,
+        wall_ms: 1_700_000_000_000,
+    };
+    let record = room.record(moment);
+    let json = serde_json::to_string(&record).unwrap();
+    let read: Record = serde_json::from_str(&json).unwrap();
+    assert_eq!(read, record);
+    let epoch = room.epoch + 1;
+    if room.phase == Phase::Ended {
+        assert!(Room::restore(read, epoch, 9, moment).is_err(), "the end is the end");
+        return;
+    }
+    *now += Duration::from_millis(away_ms);
+    let later = Moment {
+        now: *now,
+        wall_ms: moment.wall_ms + away_ms,
+    };
+    let restored = Room::restore(read, epoch, 9, later).unwrap();
+    let again = restored.record(later);
+    let twice = Room::restore(again.clone(), epoch, 9, later).unwrap().record(later);
+    assert_eq!(twice, again, "restoring is a fixed point");
+    assert_eq!(guests(&restored.snapshot(*now)), guests(&room.snapshot(moment.now)));
+    let ids = |room: &Room| room.requests.pending.keys().copied().collect::<Vec<_>>();
+    assert_eq!(ids(&restored), ids(room), "pending requests keep their ids");
+    assert!(restored.version - room.version <= 1);
+    *room = restored;
+    room.handle_timeout(*now);
 }
 
 fn apply(room: &mut Room, step: Step, now: &mut Instant) {
@@ -159,9 +297,13 @@ fn apply(room: &mut Room, step: Step, now: &mut Instant) {
             // What is due happens before the command, whoever gives it.
             room.handle_timeout(*now);
             let before = room.snapshot(*now);
+            // Who accepts and finds no seat has answered nevertheless.
+            let answers = matches!(command, Command::AcceptInvitation { .. } | Command::Apply { .. });
+            let invited = answers && !room.requests(RequestKind::Invitation).is_empty();
             let external = before.settings.seat_mode == SeatMode::External;
             match room.handle_command(&by, command, *now) {
-                Ok(done) => assert_eq!(done.changed, room.version > before.version),
+                Ok(done) => assert_eq!(done.changed, done.version > before.version),
+                Err(_) if invited => {}
                 Err(_) => assert_eq!(room.snapshot(*now), before, "a refused command changes nothing"),
             }
             let after = room.snapshot(*now);
@@ -171,7 +313,12 @@ fn apply(room: &mut Room, step: Step, now: &mut Instant) {
             }
         }
         Step::Transport(news) => room.handle_transport(news, *now),
-        Step::Audience(present) => room.handle_audience(usize::from(present), 0, *now),
+        Step::Audience(viewers) => room.handle_audience(viewers, viewers.min(1), *now),
+        Step::Presence(news) => room.handle_presence(news, *now),
+        Step::Media(news) => room.handle_media(news, *now),
+        Step::Levels(levels) => room.handle_levels(levels, *now),
+        Step::Capacity(available) => room.handle_capacity(available),
+        Step::Restart(away_ms) => restart(room, away_ms, now),
         Step::Pass(ms) => {
             *now += Duration::from_millis(ms);
             room.handle_timeout(*now);
@@ -180,9 +327,12 @@ fn apply(room: &mut Room, step: Step, now: &mut Instant) {
             if let Some(at) = room.poll_timeout() {
                 assert!(at > *now, "nothing due is left lying");
                 *now = at;
-                let version = room.version;
+                let (seq, deadline) = (room.seq, room.poll_timeout());
                 room.handle_timeout(*now);
-                assert!(room.version > version, "a deadline has a reason");
+                assert!(
+                    room.seq > seq || room.poll_timeout() != deadline,
+                    "a deadline has a reason"
+                );
             }
         }
     }
@@ -199,13 +349,22 @@ proptest! {
         let mut room = Room::new(RoomId::parse("demo").unwrap(), 1, settings(mode), 9, now).unwrap();
         let mut seats: BTreeMap<UserId, SeatIndex> = BTreeMap::new();
         for step in steps {
-            let before = room.snapshot(now);
+            let (before, was) = (room.snapshot(now), versioned(&room, now));
             apply(&mut room, step, &mut now);
             room.assert_invariants();
             let after = room.snapshot(now);
             check_transition(&before, &after);
+            if before.version == after.version {
+                prop_assert_eq!(was, versioned(&room, now), "whatever changes raises the version");
+            }
+            let mut seq = if before.epoch == after.epoch { before.seq } else { 1 };
             // The events alone tell who sits where.
             while let Some(notice) = room.poll_notice() {
+                seq += 1;
+                prop_assert_eq!(notice.seq, seq, "no notice is lost");
+                if let Recipients::Users(users) = &notice.to {
+                    prop_assert!(!users.is_empty());
+                }
                 follow(&mut seats, notice.event);
             }
             let seated: BTreeMap<_, _> = guests(&after).into_iter().map(|(index, user)| (user, index)).collect();
