@@ -1,6 +1,7 @@
 //! Refusals → HTTP, once: `application/problem+json` (RFC 9457) with the contract's stable codes.
 
-use crate::room::{Code, Refusal};
+use crate::room::{Code, Refusal, RequestState};
+use crate::wire::{PersonOut, RequestStateName};
 use axum::Json;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -85,6 +86,16 @@ pub(super) struct ProblemBody {
     /// The JSON field or query parameter at fault.
     #[serde(skip_serializing_if = "Option::is_none")]
     field: Option<String>,
+    /// Who had answered the request already.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    processed_by: Option<PersonOut>,
+    /// What had become of the request already.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<RequestStateName>)]
+    decision: Option<RequestState>,
+    /// Of `already_accepted` and `already_seated`: where the person sits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seat: Option<u8>,
 }
 
 /// How long a client should wait when the refusing side named no time: long enough not to hammer the server, short enough
@@ -109,6 +120,9 @@ impl Problem {
             version: None,
             current: None,
             field: None,
+            processed_by: None,
+            decision: None,
+            seat: None,
         });
         Problem {
             status,
@@ -155,6 +169,9 @@ impl From<Refusal> for Problem {
         problem.body.version = refusal.version;
         problem.body.current = refusal.version.filter(|_| refusal.code == Code::VersionConflict);
         problem.body.field = refusal.field;
+        problem.body.processed_by = refusal.processed_by.as_ref().map(PersonOut::from);
+        problem.body.decision = refusal.decision;
+        problem.body.seat = refusal.seat.map(|seat| seat.0);
         if status == StatusCode::UNAUTHORIZED {
             // RFC 6750 section 3: no error code where no token was sent; for a bad one `auth` adds it.
             let challenge = match refusal.code {
@@ -243,6 +260,8 @@ mod tests {
             (Code::Banned, 403),
             (Code::SeatsDisabled, 403),
             (Code::RoomNotFound, 404),
+            (Code::RequestNotFound, 404),
+            (Code::OutputNotFound, 404),
             (Code::RoomEnded, 410),
             (Code::SdpInvalid, 400),
             (Code::PreconditionFailed, 412),
@@ -256,7 +275,15 @@ mod tests {
             (Code::CapacityExhausted, 503),
             (Code::ServerDraining, 503),
             (Code::AlreadySeated, 409),
+            (Code::SeatLocked, 409),
             (Code::SeatOccupied, 409),
+            (Code::AllSeatsOccupied, 409),
+            (Code::Conflict, 409),
+            (Code::RequestCancelled, 409),
+            (Code::RequestExpired, 409),
+            (Code::AlreadyProcessed, 409),
+            (Code::AlreadyInvited, 409),
+            (Code::AlreadyAccepted, 409),
             (Code::VersionConflict, 409),
             (Code::NothingToPlay, 409),
         ];
@@ -285,6 +312,27 @@ mod tests {
             "detail": "no host", "code": "invalid_argument", "retryable": false, "field": "host",
         });
         assert_eq!(body, expected);
+    }
+
+    #[test]
+    fn who_was_late_is_told_who_was_first() {
+        let ann = crate::room::Person {
+            user: crate::room::UserId::parse("ann").expect("an id"),
+            name: Some("Ann".into()),
+            avatar_url: None,
+        };
+        let refusal = Refusal {
+            processed_by: Some(ann),
+            decision: Some(RequestState::Rejected),
+            seat: Some(crate::forward::SeatIndex(3)),
+            ..Refusal::new(Code::Conflict, "")
+        };
+        let body = serde_json::to_value(Problem::from(refusal).body).expect("serialises");
+        let ann = serde_json::json!({"user": "ann", "name": "Ann", "avatar_url": null});
+        assert_eq!(
+            (&body["processed_by"], &body["decision"], &body["seat"]),
+            (&ann, &"rejected".into(), &3.into())
+        );
     }
 
     #[test]

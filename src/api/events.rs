@@ -20,7 +20,6 @@ use super::auth::Caller;
 use super::error::{Problem, Wire};
 use super::openapi::ReadErrors;
 use super::request::{BaseUrl, Query, room_param};
-use super::rooms::shown_to;
 use crate::control::{Position, Subscription};
 use crate::events::{CloseReason, Next, Stream};
 use crate::room::{Code, Moment, Notice, Refusal, RoomId};
@@ -73,7 +72,8 @@ pub(super) struct Listen {
 /// Everything that happens in the room, as a WebSocket (upgrade) or server-sent events (`Accept: text/event-stream`).
 ///
 /// Being connected is being in the room. The first message is a `snapshot`, unless `after` could be resumed; its `data` is
-/// `{room, you}`: the Room as `GET` gives it, and `you: {user, name, avatar_url, role, seat, application, invitation}`.
+/// `{room, you}`: the Room as `GET` gives it, with one's own requests that wait (hosts: everybody's), and
+/// `you: {user, name, avatar_url, role, seat}`.
 /// WebSockets close with 4001 `replaced`, 4002 `slow`, 4003 `token_expired`, 4004 `room_ended`, 4005 `removed`, 1001
 /// (the server goes down), 1008 (something was sent: commands go over HTTP); SSE ends with `bye{reason}`.
 #[utoipa::path(get, path = "/v1/rooms/{room}/events", tag = "events", operation_id = "listen",
@@ -217,12 +217,7 @@ impl Feed {
                 epoch: snapshot.epoch,
                 seq: snapshot.seq,
             };
-            let room = shown_to(caller, &snapshot, &base);
-            let (person, role) = (&caller.principal.person, caller.principal.role);
-            (
-                place,
-                event::snapshot(&snapshot, room.0, person, role, Moment::of(&snapshot)),
-            )
+            (place, event::snapshot(&snapshot, &base, &caller.principal))
         });
         let left_ms = u64::try_from(caller.expires_ms)
             .unwrap_or(0)

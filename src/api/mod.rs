@@ -16,11 +16,14 @@ mod error;
 mod events;
 mod health;
 mod idempotency;
+mod members;
 mod once;
 mod openapi;
 mod options;
 mod origin;
+mod page;
 mod request;
+mod requests;
 mod resource;
 mod rooms;
 mod seats;
@@ -63,18 +66,42 @@ pub fn router_with(state: State, pages: Router) -> Router {
 fn json(state: State) -> Router<State> {
     let room = get(rooms::read).patch(rooms::patch).delete(rooms::end);
     let seat = put(seats::put).delete(seats::delete).patch(seats::patch);
+    let member = patch(members::set_role).delete(members::remove);
     let keyed = Router::new()
         .route("/v1/rooms", post(rooms::create).get(rooms::list))
         .route("/v1/rooms/{room}", room)
         .route("/v1/rooms/{room}/seats", get(seats::read).put(seats::assign))
         .route("/v1/rooms/{room}/seats/{seat}", seat)
         .route("/v1/rooms/{room}/seats/me", delete(seats::leave))
+        .route("/v1/rooms/{room}/seats/{seat}/move", post(seats::relocate))
+        .route("/v1/rooms/{room}/seats/{seat}/ask", post(seats::ask))
         .route("/v1/rooms/{room}/members/{user}/seat", delete(seats::hang_up))
+        .route("/v1/rooms/{room}/members", get(members::list))
+        .route("/v1/rooms/{room}/members/{user}", member)
+        .merge(asking())
         .route_layer(from_fn_with_state(state, once::once));
     keyed
         .route("/v1/rooms/{room}/events", get(events::listen))
         .route("/v1/tokens", post(tokens::create))
         .route("/v1/whep/{id}/layers", patch(whep::layers))
+}
+
+/// Applications and invitations.
+fn asking() -> Router<State> {
+    let applications = post(requests::apply).get(requests::applications);
+    let invitations = post(requests::invite).get(requests::invitations);
+    let application = "/v1/rooms/{room}/applications/{user}";
+    let invitation = "/v1/rooms/{room}/invitations/{user}";
+    let own_invitation = "/v1/rooms/{room}/invitations/me";
+    Router::new()
+        .route("/v1/rooms/{room}/applications", applications)
+        .route(application, delete(requests::cancel_application))
+        .route(&format!("{application}/accept"), post(requests::accept_application))
+        .route(&format!("{application}/reject"), post(requests::reject_application))
+        .route("/v1/rooms/{room}/invitations", invitations)
+        .route(invitation, delete(requests::cancel_invitation))
+        .route(&format!("{own_invitation}/accept"), post(requests::accept_invitation))
+        .route(&format!("{own_invitation}/reject"), post(requests::reject_invitation))
 }
 
 /// WHIP and WHEP.

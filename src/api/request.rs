@@ -4,7 +4,7 @@
 use super::auth::Caller;
 use super::error::{Problem, Wire};
 use super::{State, origin};
-use crate::room::{Code, Refusal, RoomId};
+use crate::room::{Code, Refusal, RoomId, UserId};
 use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::{ConnectInfo, FromRequest, FromRequestParts, RawPathParams, Request};
 use axum::http::request::Parts;
@@ -82,6 +82,16 @@ impl FromRequestParts<State> for InRoom {
     }
 }
 
+impl InRoom {
+    /// The user a path names; `me` is the caller.
+    pub fn user(&self, named: &str) -> Result<UserId, Refusal> {
+        match named {
+            "me" => Ok(self.caller.user().clone()),
+            named => UserId::parse(named),
+        }
+    }
+}
+
 /// Like [`InRoom`], for what may not need a token.
 pub(super) struct AtRoom {
     pub room: RoomId,
@@ -149,13 +159,36 @@ impl<T: DeserializeOwned> FromRequest<State> for Json<T> {
     type Rejection = Problem;
     async fn from_request(request: Request, state: &State) -> Result<Self, Problem> {
         let (parts, body) = request.into_parts();
-        let kind = media_type(&parts.headers).unwrap_or_default();
-        if kind != "application/json" && !(kind.starts_with("application/") && kind.ends_with("+json")) {
-            return Err(Problem::wire(Wire::UnsupportedMediaType, "send application/json"));
-        }
+        expect_json(&parts.headers)?;
         let limits = state.options().limits;
         let bytes = read(&parts.headers, body, limits.json_bytes, limits.body_timeout).await?;
         parse(&bytes).map(Json)
+    }
+}
+
+/// Like [`Json`]; no body at all says nothing, whatever its type.
+pub(super) struct JsonOrNothing<T>(pub T);
+
+impl<T: DeserializeOwned + Default> FromRequest<State> for JsonOrNothing<T> {
+    type Rejection = Problem;
+    async fn from_request(request: Request, state: &State) -> Result<Self, Problem> {
+        let (parts, body) = request.into_parts();
+        let limits = state.options().limits;
+        let bytes = read(&parts.headers, body, limits.json_bytes, limits.body_timeout).await?;
+        if bytes.is_empty() {
+            return Ok(JsonOrNothing(T::default()));
+        }
+        expect_json(&parts.headers)?;
+        parse(&bytes).map(JsonOrNothing)
+    }
+}
+
+fn expect_json(headers: &HeaderMap) -> Result<(), Problem> {
+    let kind = media_type(headers).unwrap_or_default();
+    if kind == "application/json" || (kind.starts_with("application/") && kind.ends_with("+json")) {
+        Ok(())
+    } else {
+        Err(Problem::wire(Wire::UnsupportedMediaType, "send application/json"))
     }
 }
 
@@ -238,11 +271,12 @@ fn field_problem(path: &str, text: &str) -> Problem {
     invalid(&field, text)
 }
 
-/// The field a serde message is about: "unknown field `x`, …", "missing field `x`".
+/// The field a serde message is about: "unknown field `x`, …", "missing field `x`", "duplicate field `x`".
 fn named_in(text: &str) -> Option<&str> {
     let rest = text
         .strip_prefix("unknown field `")
-        .or_else(|| text.strip_prefix("missing field `"))?;
+        .or_else(|| text.strip_prefix("missing field `"))
+        .or_else(|| text.strip_prefix("duplicate field `"))?;
     rest.split('`').next()
 }
 
@@ -317,6 +351,12 @@ mod tests {
                 "422 invalid_argument",
                 Some("word"),
             ),
+            (
+                r#"{"word": "a", "inner": {"depth": 1, "depth": 1}}"#,
+                "422 invalid_argument",
+                Some("inner.depth"),
+            ),
+            (r#"{"word": "a", "word": "a"}"#, "422 invalid_argument", Some("word")),
             ("7", "422 invalid_argument", None),
             (r#"{"inner": "#, "400 invalid_argument", None),
             (r#"{"inner": {"depth": 1}} x"#, "400 invalid_argument", None),

@@ -4,6 +4,7 @@ use super::State;
 use super::auth::Caller;
 use super::error::Problem;
 use super::openapi::{JsonErrors, ReadErrors};
+use super::page::Page;
 use super::request::{BaseUrl, InRoom, Json, Query, parse_value};
 use crate::room::{
     Code, Command, Person, Policies, Refusal, Role, RoomId, SeatMode, Settings, SettingsPatch, Snapshot,
@@ -16,7 +17,7 @@ use rand::Rng;
 use rand::distr::Alphanumeric;
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value, json};
-use utoipa::{IntoParams, ToSchema};
+use utoipa::ToSchema;
 
 /// Characters of a generated room id: 62^16 of them, so that none is met twice or guessed.
 const GENERATED_ID_CHARS: usize = 16;
@@ -69,7 +70,7 @@ pub(super) async fn create(
     let settings = body.settings(&state, &caller)?;
     may_create(&caller, &id, &settings.host)?;
     let (snapshot, created) = state.node.create(&caller.principal, id, settings).await?;
-    let room = RoomOut::new(&snapshot, &base, true);
+    let room = RoomOut::new(&snapshot, &base, &caller.principal);
     if !created {
         return Ok(axum::Json(room).into_response());
     }
@@ -127,20 +128,6 @@ pub(super) fn named_by_token(person: Person, caller: &Caller) -> Person {
     }
 }
 
-/// The longest page of a list.
-const LIMIT_MAX: usize = 1000;
-
-#[derive(Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub(super) struct Page {
-    /// 1 to 1000; 100 when absent.
-    #[param(minimum = 1, maximum = 1000)]
-    limit: Option<usize>,
-    /// `next_cursor` of the page before.
-    cursor: Option<String>,
-}
-
 /// All rooms the token is for, in order of their ids.
 #[utoipa::path(get, path = "/v1/rooms", tag = "rooms", operation_id = "list_rooms", params(Page),
     responses((status = 200, body = RoomList), ReadErrors))]
@@ -153,13 +140,9 @@ pub(super) async fn list(
     if !caller.is_service() {
         return Err(Refusal::new(Code::PermissionDenied, "rooms are listed by a service token").into());
     }
-    let limit = page.limit.unwrap_or(100);
-    if !(1..=LIMIT_MAX).contains(&limit) {
-        return Err(Refusal::invalid("limit", format!("a page has 1 to {LIMIT_MAX} rooms")).into());
-    }
-    let after = page.cursor.as_deref().map(RoomId::parse).transpose();
-    let after = after.map_err(|_| Refusal::invalid("cursor", "not a cursor of this list"))?;
-    let mut snapshots = match &caller.room {
+    let limit = page.limit()?;
+    let after = page.after(RoomId::parse)?;
+    let snapshots = match &caller.room {
         // A token for one room: the list is that room, if it is there.
         Some(own) if after.as_ref().is_none_or(|after| after < own) => {
             Vec::from_iter(state.node.snapshot(own).await.ok())
@@ -168,15 +151,11 @@ pub(super) async fn list(
         // One more than asked for tells whether there is a next page.
         None => state.node.list(after, limit + 1).await,
     };
-    let more = snapshots.len() > limit;
-    snapshots.truncate(limit);
-    let next_cursor = snapshots
-        .last()
-        .filter(|_| more)
-        .map(|last| last.id.as_str().to_owned());
+    let (snapshots, next_cursor) = page.cut(snapshots.iter(), |snapshot| snapshot.id.as_str().to_owned())?;
+    let reader = &caller.principal;
     let rooms = snapshots
         .iter()
-        .map(|snapshot| RoomOut::new(snapshot, &base, true))
+        .map(|snapshot| RoomOut::new(snapshot, &base, reader))
         .collect();
     Ok(axum::Json(RoomList { rooms, next_cursor }))
 }
@@ -193,9 +172,8 @@ pub(super) async fn read(
     Ok(shown_to(&caller, &snapshot, &base))
 }
 
-pub(super) fn shown_to(caller: &Caller, snapshot: &Snapshot, base: &str) -> axum::Json<RoomOut> {
-    let confidential = caller.is_service() || *caller.user() == snapshot.settings.host.user;
-    axum::Json(RoomOut::new(snapshot, base, confidential))
+fn shown_to(caller: &Caller, snapshot: &Snapshot, base: &str) -> axum::Json<RoomOut> {
+    axum::Json(RoomOut::new(snapshot, base, &caller.principal))
 }
 
 /// Absent: unchanged.

@@ -6,8 +6,8 @@ use super::openapi::{JsonErrors, ReadErrors};
 use super::request::{BaseUrl, InRoom, Json, Last, Query};
 use super::rooms::named_by_token;
 use crate::forward::SeatIndex;
-use crate::room::{Command, Refusal, SeatFlagsPatch, UserId};
-use crate::wire::{PersonFields, PersonIn, PersonOrNobody, Seated, Seats, seat_index};
+use crate::room::{Command, MovePolicy, Refusal, SeatFlagsPatch, UserId};
+use crate::wire::{Assignment, MovePolicyName, PersonFields, PersonOrNobody, Seated, Seats, reason, seat_index};
 use axum::extract::State as Extract;
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -142,33 +142,11 @@ pub(super) async fn hang_up(
     Last(user): Last,
     Query(query): Query<HangUp>,
 ) -> Result<axum::Json<Seats>, Problem> {
-    let user = if user == "me" {
-        at.caller.user().clone()
-    } else {
-        UserId::parse(&user)?
+    let command = Command::UnseatUser {
+        user: at.user(&user)?,
+        reason: reason(query.reason)?,
     };
-    commanded(
-        &state,
-        &at,
-        Command::UnseatUser {
-            user,
-            reason: reason(query.reason)?,
-        },
-    )
-    .await
-}
-
-/// What a removed guest is told fits in a line.
-const REASON_BYTES: usize = 256;
-
-fn reason(reason: Option<String>) -> Result<Option<String>, Refusal> {
-    match reason {
-        Some(text) if text.len() > REASON_BYTES => Err(Refusal::invalid(
-            "reason",
-            format!("a reason has at most {REASON_BYTES} bytes"),
-        )),
-        reason => Ok(reason),
-    }
+    commanded(&state, &at, command).await
 }
 
 /// Absent: unchanged.
@@ -219,12 +197,71 @@ pub(super) async fn patch(
 
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+pub(super) struct MoveSeat {
+    /// The number of the seat to move to.
+    #[schema(minimum = 0, maximum = 15)]
+    to: i64,
+    /// What becomes of whoever sits there; `abort` when absent.
+    #[schema(value_type = Option<MovePolicyName>)]
+    policy: Option<MovePolicy>,
+    /// Only if it is this user who is to be moved.
+    user: Option<String>,
+    /// Only if the room is at this version.
+    if_version: Option<u64>,
+}
+
+/// Move whoever is on a seat to another one. Transports stay up.
+#[utoipa::path(post, path = "/v1/rooms/{room}/seats/{seat}/move", tag = "seats", operation_id = "move_seat", request_body = MoveSeat,
+    params(("room" = String, Path), ("seat" = u8, Path), ("Idempotency-Key" = Option<String>, Header)),
+    responses((status = 200, body = Seats), JsonErrors))]
+pub(super) async fn relocate(
+    Extract(state): Extract<State>,
+    at: InRoom,
+    Last(seat): Last,
+    Json(body): Json<MoveSeat>,
+) -> Result<axum::Json<Seats>, Problem> {
+    let command = Command::Move {
+        from: seat_index(&seat, "seat")?,
+        to: seat_index(&body.to.to_string(), "to")?,
+        policy: body.policy.unwrap_or(MovePolicy::Abort),
+        user: body.user.as_deref().map(UserId::parse).transpose()?,
+        if_version: body.if_version,
+    };
+    commanded(&state, &at, command).await
+}
+
+#[derive(Default, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct AskSeat {
+    /// To switch the microphone on.
+    audio: bool,
+    /// To switch the camera on.
+    video: bool,
+}
+
+/// Ask whoever is on a seat to switch microphone or camera on, which is theirs alone to do.
+#[utoipa::path(post, path = "/v1/rooms/{room}/seats/{seat}/ask", tag = "seats", operation_id = "ask_seat", request_body = AskSeat,
+    params(("room" = String, Path), ("seat" = u8, Path), ("Idempotency-Key" = Option<String>, Header)),
+    responses((status = 200, body = Seats), JsonErrors))]
+pub(super) async fn ask(
+    Extract(state): Extract<State>,
+    at: InRoom,
+    Last(seat): Last,
+    Json(body): Json<AskSeat>,
+) -> Result<axum::Json<Seats>, Problem> {
+    let AskSeat { audio, video } = body;
+    let seat = seat_index(&seat, "seat")?;
+    commanded(&state, &at, Command::Ask { seat, audio, video }).await
+}
+
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub(super) struct PutSeats {
     /// Only if the room is at this version.
     if_version: Option<u64>,
     /// Seat number → who sits there. A guest seat that is not named, or `null`, becomes empty.
     #[schema(value_type = BTreeMap<String, PersonOrNobody>)]
-    seats: BTreeMap<String, Option<PersonIn>>,
+    seats: Assignment,
 }
 
 /// Set the complete assignment of guests in one step.
@@ -237,10 +274,12 @@ pub(super) async fn assign(
     Json(body): Json<PutSeats>,
 ) -> Result<axum::Json<Seats>, Problem> {
     let mut seats = BTreeMap::new();
-    for (number, person) in body.seats {
+    for (number, person) in body.seats.0 {
         let field = format!("seats.{number}");
         let person = person.map(|person| person.person(&field)).transpose()?;
-        seats.insert(seat_index(&number, &field)?, person);
+        if seats.insert(seat_index(&number, &field)?, person).is_some() {
+            return Err(Refusal::invalid(&field, "the seat stands twice in the assignment").into());
+        }
     }
     commanded(
         &state,

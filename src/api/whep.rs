@@ -3,7 +3,7 @@
 use super::State;
 use super::auth::Caller;
 use super::error::Problem;
-use super::openapi::{JsonErrors, OfferErrors, ReadErrors, ResourceErrors};
+use super::openapi::{FragmentAnswers, JsonErrors, OfferAnswers, ReadErrors, ResourceErrors};
 use super::request::{AtRoom, BaseUrl, InRoom, Json, Last, Query, Visitor};
 use super::resource::{self, Door};
 use crate::forward::{LayerPreference, View};
@@ -29,9 +29,7 @@ pub(super) struct WatchProgram {
 /// Watch the room's program. Needs a token unless the room's program is public.
 #[utoipa::path(post, path = "/v1/rooms/{room}/whep/program", tag = "whep", operation_id = "watch_program", security((), ("bearer" = [])), params(("room" = String, Path), WatchProgram),
     request_body(content = String, content_type = "application/sdp", description = "The offer, at most 64 KiB"),
-    responses((status = 201, description = "The answer", body = String, content_type = "application/sdp", headers(
-        ("Location" = String, description = "The resource, absolute"), ("ETag" = String, description = "Strong"),
-        ("Link" = String, description = "One per ICE server"), ("Accept-Patch" = String))), OfferErrors))]
+    responses(OfferAnswers))]
 pub(super) async fn program(
     Extract(state): Extract<State>,
     AtRoom { room, visitor }: AtRoom,
@@ -76,9 +74,7 @@ pub(super) struct WatchStage {
 /// Watch every source in a slot of its own: the i-th offered audio and video pair is slot i.
 #[utoipa::path(post, path = "/v1/rooms/{room}/whep/stage", tag = "whep", operation_id = "watch_stage", params(("room" = String, Path), WatchStage),
     request_body(content = String, content_type = "application/sdp", description = "The offer, at most 64 KiB"),
-    responses((status = 201, description = "The answer", body = String, content_type = "application/sdp", headers(
-        ("Location" = String, description = "The resource, absolute"), ("ETag" = String, description = "Strong"),
-        ("Link" = String, description = "One per ICE server"), ("Accept-Patch" = String))), OfferErrors))]
+    responses(OfferAnswers))]
 pub(super) async fn stage(
     Extract(state): Extract<State>,
     InRoom { room, caller }: InRoom,
@@ -111,9 +107,7 @@ pub(super) struct WatchSeat {
 #[utoipa::path(post, path = "/v1/rooms/{room}/whep/seats/{seat}", tag = "whep", operation_id = "watch_seat",
     params(("room" = String, Path), ("seat" = u8, Path), WatchSeat),
     request_body(content = String, content_type = "application/sdp", description = "The offer, at most 64 KiB"),
-    responses((status = 201, description = "The answer", body = String, content_type = "application/sdp", headers(
-        ("Location" = String, description = "The resource, absolute"), ("ETag" = String, description = "Strong"),
-        ("Link" = String, description = "One per ICE server"), ("Accept-Patch" = String))), OfferErrors))]
+    responses(OfferAnswers))]
 pub(super) async fn seat(
     Extract(state): Extract<State>,
     InRoom { room, caller }: InRoom,
@@ -145,10 +139,7 @@ async fn watch(
 #[utoipa::path(patch, path = "/v1/whep/{id}", tag = "whep", operation_id = "patch_viewer", security((), ("bearer" = [])),
     params(("id" = String, Path), ("If-Match" = String, Header, description = "The entity tag, or `*`")),
     request_body(content = String, content_type = "application/trickle-ice-sdpfrag"),
-    responses((status = 204, description = "Candidates taken note of"),
-        (status = 200, description = "ICE restarted: the server's new credentials and candidates", body = String,
-            content_type = "application/trickle-ice-sdpfrag", headers(("ETag" = String, description = "The new one"))),
-        ResourceErrors))]
+    responses(FragmentAnswers))]
 pub(super) async fn patch(
     Extract(state): Extract<State>,
     visitor: Visitor,

@@ -2,7 +2,7 @@
 
 use super::State;
 use super::error::Problem;
-use super::openapi::{OfferErrors, ResourceErrors};
+use super::openapi::{FragmentAnswers, OfferAnswers, ResourceErrors};
 use super::request::{BaseUrl, InRoom, Last, Query, Visitor};
 use super::resource::{self, Door};
 use axum::extract::{Request, State as Extract};
@@ -24,9 +24,7 @@ pub(super) struct Publish {
 /// Publish to one's seat. A repeat replaces the transport of the same source.
 #[utoipa::path(post, path = "/v1/rooms/{room}/whip", tag = "whip", operation_id = "publish", params(("room" = String, Path), Publish),
     request_body(content = String, content_type = "application/sdp", description = "The offer, at most 64 KiB"),
-    responses((status = 201, description = "The answer", body = String, content_type = "application/sdp", headers(
-        ("Location" = String, description = "The resource, absolute"), ("ETag" = String, description = "Strong"),
-        ("Link" = String, description = "One per ICE server"), ("Accept-Patch" = String))), OfferErrors))]
+    responses(OfferAnswers))]
 pub(super) async fn publish(
     Extract(state): Extract<State>,
     at: InRoom,
@@ -45,10 +43,7 @@ pub(super) async fn publish(
 #[utoipa::path(patch, path = "/v1/whip/{id}", tag = "whip", operation_id = "patch_publisher",
     params(("id" = String, Path), ("If-Match" = String, Header, description = "The entity tag, or `*`")),
     request_body(content = String, content_type = "application/trickle-ice-sdpfrag"),
-    responses((status = 204, description = "Candidates taken note of"),
-        (status = 200, description = "ICE restarted: the server's new credentials and candidates", body = String,
-            content_type = "application/trickle-ice-sdpfrag", headers(("ETag" = String, description = "The new one"))),
-        ResourceErrors))]
+    responses(FragmentAnswers))]
 pub(super) async fn patch(
     Extract(state): Extract<State>,
     visitor: Visitor,

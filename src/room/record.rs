@@ -32,7 +32,7 @@ impl Moment {
     }
 
     /// `None`: further away than the clock reaches, which only a damaged record says.
-    fn at(self, wall_ms: u64) -> Option<Instant> {
+    fn instant(self, wall_ms: u64) -> Option<Instant> {
         if wall_ms >= self.wall_ms {
             self.now.checked_add(Duration::from_millis(wall_ms - self.wall_ms))
         } else {
@@ -192,7 +192,7 @@ impl Room {
         room.cooldowns = instants(record.cooldowns, moment);
         room.passed_over = record.passed_over;
         for (user, times) in record.applied {
-            let times = times.into_iter().filter_map(|at| moment.at(at)).collect();
+            let times = times.into_iter().filter_map(|at| moment.instant(at)).collect();
             room.requests.applied.insert(user, times);
         }
         room.restore_seats(record.seats, moment);
@@ -208,7 +208,7 @@ impl Room {
         for ((index, seat), record) in (0..SEATS).map(SeatIndex).zip(self.seats.clone()).zip(seats) {
             // A limit as the room's mode has it, so that no wait lacks one it needs or has one it must not have.
             let limited = |until_ms: Option<u64>| {
-                let until = until_ms.and_then(|at| moment.at(at));
+                let until = until_ms.and_then(|at| moment.instant(at));
                 let host_waits = index == HOST_SEAT && self.phase == Phase::Idle;
                 self.limit(0, moment.now)
                     .filter(|_| !host_waits)
@@ -252,7 +252,7 @@ impl Room {
     fn restore_request(&mut self, record: RequestRecord, moment: Moment) -> Result<(), Refusal> {
         let ends_ms = record.created_ms.saturating_add(record.lasts_ms);
         let expires_at = moment
-            .at(ends_ms)
+            .instant(ends_ms)
             .ok_or_else(|| unusable("a request never ends".into()))?;
         let lasts = Duration::from_millis(record.lasts_ms);
         let guest = record.guest;
@@ -286,7 +286,9 @@ impl Room {
 }
 
 fn instants(times: BTreeMap<UserId, u64>, moment: Moment) -> BTreeMap<UserId, Instant> {
-    let times = times.into_iter().filter_map(|(user, at)| Some((user, moment.at(at)?)));
+    let times = times
+        .into_iter()
+        .filter_map(|(user, at)| Some((user, moment.instant(at)?)));
     times.collect()
 }
 

@@ -12,9 +12,10 @@ pub struct MemberOut {
     user: String,
     name: Option<String>,
     avatar_url: Option<String>,
-    #[schema(value_type = String, pattern = "^(host|admin|member)$")]
+    /// The higher of the token's role and what the room granted.
+    #[schema(value_type = MemberRoleName)]
     role: MemberRole,
-    #[schema(value_type = String, pattern = "^(online|suspended|gone)$")]
+    #[schema(value_type = PresenceName)]
     presence: Presence,
     #[schema(format = DateTime)]
     joined_at: String,
@@ -36,4 +37,45 @@ impl MemberOut {
             seat: member.seat.map(|seat| seat.0),
         }
     }
+}
+
+/// Who is in the room, in order of user id.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Members {
+    pub version: u64,
+    pub members: Vec<MemberOut>,
+    /// Pass as `cursor` for the next page; absent on the last one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_cursor: Option<String>,
+}
+
+/// Somebody whose role was set.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct RoleSet {
+    pub version: u64,
+    /// Absent while they are not in the room: the grant holds for when they come.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub member: Option<MemberOut>,
+}
+
+/// What somebody is in a room.
+#[derive(ToSchema)]
+#[schema(as = MemberRole, rename_all = "snake_case")]
+#[allow(dead_code, reason = "describes another type")]
+pub enum MemberRoleName {
+    Host,
+    Admin,
+    Member,
+}
+
+/// Whether somebody's event stream is open.
+#[derive(ToSchema)]
+#[schema(as = Presence, rename_all = "snake_case")]
+#[allow(dead_code, reason = "describes another type")]
+pub enum PresenceName {
+    Online,
+    /// The stream was lost a moment ago.
+    Suspended,
+    /// The stream is lost for good; listed only while the person is seated.
+    Gone,
 }

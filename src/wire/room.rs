@@ -1,8 +1,8 @@
 //! A room, and its settings.
 
 use super::seat::{SeatOut, seats};
-use super::{Moment, PersonOut};
-use crate::room::{Phase, Policies, RoomId, SeatMode, Snapshot};
+use super::{Moment, PersonOut, RequestOut};
+use crate::room::{Phase, Policies, Principal, Request, RequestKind, RoomId, SeatMode, Snapshot};
 use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
@@ -27,13 +27,16 @@ pub struct RoomOut {
     /// The program may be watched without a token.
     public_program: bool,
     seats: Vec<SeatOut>,
+    /// Those that wait, oldest first: for hosts, admins and service tokens all of them, for others their own.
+    applications: Vec<RequestOut>,
+    invitations: Vec<RequestOut>,
     #[schema(value_type = Object)]
     program: Value,
     #[schema(value_type = Object)]
     layout: Value,
     #[schema(value_type = PoliciesOut)]
     policies: Policies,
-    /// Shown to the host and to service tokens only.
+    /// Shown to hosts, admins and service tokens only.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
     webhook: Option<Value>,
@@ -45,9 +48,17 @@ pub struct RoomOut {
 }
 
 impl RoomOut {
-    /// `confidential`: the reader may see where webhooks go.
-    pub fn new(snapshot: &Snapshot, base: &str, confidential: bool) -> Self {
+    /// As `reader` may see it.
+    pub fn new(snapshot: &Snapshot, base: &str, reader: &Principal) -> Self {
         let settings = &snapshot.settings;
+        let moment = Moment::of(snapshot);
+        let confidential = snapshot.confides_in(reader);
+        let requests = |kind: RequestKind| {
+            let theirs = |request: &&Request| confidential || request.guest.user == reader.person.user;
+            let of_kind = snapshot.requests.iter().filter(|request| request.kind == kind);
+            let shown = of_kind.filter(theirs);
+            shown.map(|request| RequestOut::new(request, moment)).collect()
+        };
         RoomOut {
             id: snapshot.id.as_str().to_owned(),
             epoch: snapshot.epoch,
@@ -58,7 +69,9 @@ impl RoomOut {
             seat_mode: settings.seat_mode,
             max_guests: settings.max_guests,
             public_program: settings.public_program,
-            seats: seats(snapshot, Moment::of(snapshot)),
+            seats: seats(snapshot, moment),
+            applications: requests(RequestKind::Application),
+            invitations: requests(RequestKind::Invitation),
             program: settings.program.clone(),
             layout: settings.layout.clone(),
             policies: settings.policies.clone(),
@@ -172,7 +185,7 @@ pub struct PoliciesOut {
 pub(super) mod tests {
     use super::*;
     use crate::forward::{SeatIndex, SourceKind};
-    use crate::room::{HostAwayPolicy, Person, Seat, SourceStatus, UserId};
+    use crate::room::{HostAwayPolicy, Person, RequestId, RequestState, Role, Seat, SourceStatus, UserId};
     use crate::rtp::Codec;
     use std::time::Instant;
     use utoipa::PartialSchema;
@@ -215,17 +228,79 @@ pub(super) mod tests {
         }
     }
 
+    fn reader(user: &str, role: Role) -> Principal {
+        let person = Person {
+            user: UserId::parse(user).expect("an id"),
+            name: None,
+            avatar_url: None,
+        };
+        Principal { person, role }
+    }
+
     #[test]
     fn webhooks_are_nobodys_business() {
         let snapshot = test_snapshot(Instant::now(), Vec::new());
-        let json =
-            |confidential| serde_json::to_value(RoomOut::new(&snapshot, "http://x", confidential)).expect("serialises");
-        assert_eq!(json(false).get("webhook"), None);
-        assert_eq!(json(true)["webhook"]["url"], "https://x.example");
+        let json = |role| {
+            let room = RoomOut::new(&snapshot, "http://x", &reader("eve", role));
+            serde_json::to_value(room).expect("serialises")
+        };
+        assert_eq!(json(Role::Member).get("webhook"), None);
+        assert_eq!(json(Role::Service)["webhook"]["url"], "https://x.example");
+        assert_eq!(json(Role::Admin)["webhook"]["url"], "https://x.example");
         assert_eq!(
-            json(true)["urls"]["whep_seat"],
+            json(Role::Member)["urls"]["whep_seat"],
             "http://x/v1/rooms/demo/whep/seats/{seat}"
         );
+    }
+
+    #[test]
+    fn requests_are_for_hosts_and_for_those_they_concern() {
+        let now = Instant::now();
+        let mut snapshot = test_snapshot(now, Vec::new());
+        let request = |number, kind, guest: &str, by: &str| Request {
+            id: RequestId { epoch: 1, number },
+            kind,
+            guest: reader(guest, Role::Member).person,
+            by: reader(by, Role::Member).person,
+            seat: None,
+            media: Default::default(),
+            extra: Value::Null,
+            created_at: now,
+            expires_at: now,
+            state: RequestState::Pending,
+            processed_by: None,
+            granted: None,
+        };
+        snapshot.requests = vec![
+            request(1, RequestKind::Application, "bob", "bob"),
+            request(2, RequestKind::Invitation, "eve", "ann"),
+            request(3, RequestKind::Application, "gus", "gus"),
+        ];
+        // an admin by the room's grant
+        snapshot.hosts = [reader("carl", Role::Member).person.user].into();
+        let seen = |user: &str, role| {
+            let room = RoomOut::new(&snapshot, "", &reader(user, role));
+            let json = serde_json::to_value(room).expect("serialises");
+            let ids = |list: &Value| -> Vec<String> {
+                let list = list.as_array().expect("a list");
+                list.iter()
+                    .filter_map(|request| Some(request["id"].as_str()?.to_owned()))
+                    .collect()
+            };
+            (ids(&json["applications"]), ids(&json["invitations"]))
+        };
+        let all = (vec!["1-1".to_owned(), "1-3".to_owned()], vec!["1-2".to_owned()]);
+        for (user, role) in [
+            ("x", Role::Service),
+            ("x", Role::Host),
+            ("x", Role::Admin),
+            ("carl", Role::Member),
+        ] {
+            assert_eq!(seen(user, role), all, "{user} {role:?}");
+        }
+        assert_eq!(seen("bob", Role::Member), (vec!["1-1".to_owned()], vec![]));
+        assert_eq!(seen("eve", Role::Member), (vec![], vec!["1-2".to_owned()]));
+        assert_eq!(seen("zoe", Role::Member), (vec![], vec![]));
     }
 
     #[test]

@@ -1,11 +1,13 @@
 //! The seat list.
 
-use super::{PersonOut, Urls, rfc3339};
+use super::{PersonIn, PersonOut, Urls, rfc3339};
 use crate::forward::{SeatIndex, SourceKind};
 use crate::room::{Code, Moment, Occupancy, Refusal, Seat, Snapshot, SourceStatus};
 use crate::rtp::Codec;
-use serde::Serialize;
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 use std::collections::BTreeMap;
+use std::fmt;
 use utoipa::ToSchema;
 
 /// A seat's number as the contract writes it: decimal, without sign or leading zeros.
@@ -180,6 +182,7 @@ pub struct Seated {
     pub connect_by: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub connect_by_in_ms: Option<u64>,
+    /// Where they publish, with a token of their own.
     pub whip_url: String,
     pub seats: Vec<SeatOut>,
 }
@@ -199,6 +202,43 @@ impl Seated {
             whip_url: Urls::new(&snapshot.id, base).whip,
             seats: seats(snapshot, moment),
         }
+    }
+}
+
+/// What becomes of whoever sits where somebody is moved to.
+#[derive(ToSchema)]
+#[schema(as = MovePolicy, rename_all = "snake_case")]
+#[allow(dead_code, reason = "describes another type")]
+pub enum MovePolicyName {
+    /// Nothing: the move fails with `seat_occupied`.
+    Abort,
+    /// They lose their seat.
+    Replace,
+    /// They change seats.
+    Swap,
+}
+
+/// Seat number → who is to sit there, each as often as it stands in the JSON: a map would silently keep the last.
+#[derive(Debug)]
+pub struct Assignment(pub Vec<(String, Option<PersonIn>)>);
+
+impl<'de> Deserialize<'de> for Assignment {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Entries;
+        impl<'de> Visitor<'de> for Entries {
+            type Value = Assignment;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object of seat numbers and people")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Assignment, A::Error> {
+                let mut entries = Vec::new();
+                while let Some(entry) = map.next_entry()? {
+                    entries.push(entry);
+                }
+                Ok(Assignment(entries))
+            }
+        }
+        deserializer.deserialize_map(Entries)
     }
 }
 

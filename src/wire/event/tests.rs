@@ -4,7 +4,8 @@ use super::*;
 use crate::forward::{SeatIndex, SlotReport, SlotState, SourceKind};
 use crate::room::event::{ClosedReason, EndReason, MemberLeftReason, TrackState};
 use crate::room::{
-    LeaveReason, Member, MemberRole, Occupancy, Phase, Presence, RequestId, RequestMedia, RoomId, Seat, SourceStatus,
+    LeaveReason, Member, MemberRole, Occupancy, Phase, Presence, RequestId, RequestKind, RequestMedia, RequestState,
+    RoomId, Seat, SourceStatus,
 };
 use crate::rtp::Codec;
 use std::sync::Arc;
@@ -392,36 +393,37 @@ fn a_stream_begins_with_the_room_and_oneself() {
         flags: SeatFlags::default(),
     };
     let mut room = super::super::room::tests::test_snapshot(now, vec![seat]);
-    room.requests = vec![
-        request(RequestKind::Application, now),
-        request(RequestKind::Invitation, now),
-    ];
+    room.requests = vec![request(RequestKind::Application, now)];
     room.hosts.insert(person("adam").user);
     let begin = |id: &str, role| {
-        let text = snapshot(&room, json!({"id": "demo"}), &person(id), role, moment(now));
-        serde_json::from_str::<Value>(&text).expect("JSON")
+        let reader = Principal {
+            person: person(id),
+            role,
+        };
+        let mut text = serde_json::from_str::<Value>(&snapshot(&room, "http://x", &reader)).expect("JSON");
+        assert!(text["at"].take().is_string());
+        text
     };
-    let bob = begin("bob", Role::Member);
-    let expected = json!({"room": "demo", "epoch": 1, "version": 2, "seq": 3, "prev": null,
-        "at": "2026-11-22T10:00:00.000Z", "type": "snapshot", "actor": null, "data": {
-            "room": {"id": "demo"},
-            "you": {"user": "bob", "name": "Bob \"B\"\n", "avatar_url": null, "role": "member", "seat": null,
-                "application": serde_json::from_str::<Value>(&request_text("application", BOB)).expect("JSON"),
-                "invitation": serde_json::from_str::<Value>(&request_text("invitation", ANN)).expect("JSON")}}});
+    let mut bob = begin("bob", Role::Member);
+    let shown = bob["data"]["room"].take();
+    assert_eq!(
+        (&shown["id"], &shown["seats"][0]["state"]),
+        (&json!("demo"), &json!("occupied"))
+    );
+    assert_eq!(shown["applications"][0]["guest"]["user"], "bob");
+    let expected = json!({"room": "demo", "epoch": 1, "version": 2, "seq": 3, "prev": null, "at": null,
+        "type": "snapshot", "actor": null, "data": {"room": null,
+            "you": {"user": "bob", "name": "Bob \"B\"\n", "avatar_url": null, "role": "member", "seat": null}}});
     assert_eq!(bob, expected);
-    let you = |id, role| begin(id, role)["data"]["you"].clone();
-    let ann = you("ann", Role::Member);
-    assert_eq!(
-        (&ann["role"], &ann["seat"], &ann["application"]),
-        (&json!("host"), &json!(0), &Value::Null)
-    );
-    assert_eq!(you("adam", Role::Member)["role"], "admin");
-    assert_eq!(you("eve", Role::Host)["role"], "admin");
-    let service = you("bob", Role::Service);
-    assert_eq!(
-        (&service["role"], &service["application"]),
-        (&json!("service"), &Value::Null)
-    );
+    let you = |id, role| {
+        let you = &begin(id, role)["data"]["you"];
+        (you["role"].clone(), you["seat"].clone())
+    };
+    assert_eq!(you("ann", Role::Member), (json!("host"), json!(0)));
+    assert_eq!(you("adam", Role::Member), (json!("admin"), Value::Null));
+    assert_eq!(you("eve", Role::Host), (json!("admin"), Value::Null));
+    assert_eq!(you("ann", Role::Service), (json!("service"), Value::Null));
+    assert_eq!(begin("eve", Role::Member)["data"]["room"]["applications"], json!([]));
 }
 
 #[test]
