@@ -1,7 +1,7 @@
 //! The contract as OpenAPI 3.1, generated from the handlers and served at `/openapi.json`.
 
 use super::error::ProblemBody;
-use super::{health, rooms, seats, tokens, whep, whip};
+use super::{dead_letters, health, rooms, seats, tokens, whep, whip};
 use axum::http::header;
 use axum::response::IntoResponse;
 use std::collections::BTreeMap;
@@ -20,13 +20,14 @@ use utoipa::{IntoResponses, Modify, OpenApi};
         seats::read, seats::assign, seats::put, seats::delete, seats::leave, seats::hang_up, seats::patch,
         whip::publish, whip::patch, whip::delete,
         whep::program, whep::stage, whep::seat, whep::slots, whep::layers, whep::patch, whep::delete,
+        dead_letters::list, dead_letters::retry, dead_letters::discard,
         health::healthz, health::readyz
     ),
     components(schemas(ProblemBody)),
     modifiers(&Bearer, &SharedRefusals),
     security(("bearer" = [])),
     tags((name = "tokens"), (name = "rooms"), (name = "seats"), (name = "whip", description = "RFC 9725"),
-        (name = "whep"), (name = "health"))
+        (name = "whep"), (name = "webhooks"), (name = "health"))
 )]
 struct Contract;
 

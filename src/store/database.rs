@@ -128,7 +128,9 @@ impl Database {
     pub fn open(medium: &Medium) -> Result<(Database, Loaded), Error> {
         let failed = |error: redb::Error| medium.failed("opening", &error);
         let database = medium.open().map_err(|error| failed(error.into()))?;
-        check_owner(&database).map_err(failed)?.map_err(|why| Error(format!("{medium}: {why}")))?;
+        check_owner(&database)
+            .map_err(failed)?
+            .map_err(|why| Error(format!("{medium}: {why}")))?;
         let mut opened = Database {
             database,
             queued: HashMap::new(),

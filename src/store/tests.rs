@@ -138,7 +138,9 @@ fn written<T>(answer: oneshot::Receiver<Result<T, Error>>) -> T {
 fn reopen(path: &Path) -> (Store, Loaded) {
     for _ in 0..500 {
         match Store::open(path) {
-            Err(Error(why)) if why.contains("another process") => std::thread::sleep(std::time::Duration::from_millis(10)),
+            Err(Error(why)) if why.contains("another process") => {
+                std::thread::sleep(std::time::Duration::from_millis(10))
+            }
             opened => return opened.expect("opens"),
         }
     }
@@ -187,7 +189,10 @@ fn many_writers_share_transactions() {
     drop(store);
     let (_store, loaded) = reopen(&place.file());
     assert_eq!(loaded.rooms.len(), 100);
-    assert!(loaded.rooms.iter().all(|record| record.version >= 1_900), "the last write wins");
+    assert!(
+        loaded.rooms.iter().all(|record| record.version >= 1_900),
+        "the last write wins"
+    );
 }
 
 #[test]
@@ -325,7 +330,10 @@ fn a_full_disk_is_told_and_got_over() {
     for version in 2..5 {
         let refused = store.write(put("demo", 5, version)).blocking_recv().expect("an answer");
         let Error(told) = refused.expect_err("the disk is full");
-        assert!(told.contains("no storage space") && told.contains("failing store"), "{told}");
+        assert!(
+            told.contains("no storage space") && told.contains("failing store"),
+            "{told}"
+        );
     }
     failing.full.store(false, Ordering::Relaxed);
     written(store.write(put("show", 6, 1)));
@@ -389,8 +397,14 @@ fn what_nobody_took_can_be_looked_at_and_sent_again() {
     assert_eq!(written(store.bury(&queue, 3_000, 9_000, "nobody answers")), 2);
     assert_eq!(written(store.waiting(&queue, None, 10)).len(), 2);
     let dead = written(store.dead(None, None, 10));
-    assert_eq!(dead.iter().map(|(n, letter)| (*n, letter.seq)).collect::<Vec<_>>(), [(1, 2), (2, 3)]);
-    assert_eq!((dead[0].1.why.as_str(), dead[0].1.dead_at_ms), ("nobody answers", 9_000));
+    assert_eq!(
+        dead.iter().map(|(n, letter)| (*n, letter.seq)).collect::<Vec<_>>(),
+        [(1, 2), (2, 3)]
+    );
+    assert_eq!(
+        (dead[0].1.why.as_str(), dead[0].1.dead_at_ms),
+        ("nobody answers", 9_000)
+    );
     assert_eq!(written(store.dead(Some(room("other")), None, 10)), []);
     assert_eq!(written(store.dead(None, Some(1), 10)).len(), 1);
     assert_eq!(written(store.bury(&queue, u64::MAX, 9_000, "gone")), 2);

@@ -11,6 +11,7 @@ use crate::room::{
     Code, Occupancy, Person, Phase, Policies, Refusal, RoomId, Seat, SeatMode, Snapshot, SourceStatus, UserId,
 };
 use crate::rtp::Codec;
+use crate::webhook;
 use jiff::Timestamp;
 use serde::de::{self, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
@@ -451,7 +452,7 @@ impl RoomOut {
             layout: settings.layout.clone(),
             policies: settings.policies.clone(),
             webhook: confidential
-                .then(|| settings.webhook.clone())
+                .then(|| webhook::shown(&settings.webhook))
                 .filter(|webhook| !webhook.is_null()),
             metadata: settings.metadata.clone(),
             outputs: Vec::new(),
