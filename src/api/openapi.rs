@@ -1,9 +1,14 @@
 //! The contract as OpenAPI 3.1, generated from the handlers and served at `/openapi.json`.
 
 use super::error::ProblemBody;
+<<<<<<< HEAD
 use super::resource::{FRAGMENT, SDP};
 use super::{health, members, requests, rooms, seats, tokens, whep, whip};
 use axum::http::header::CONTENT_TYPE;
+=======
+use super::{dead_letters, health, rooms, seats, tokens, whep, whip};
+use axum::http::header;
+>>>>>>> store
 use axum::response::IntoResponse;
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
@@ -26,14 +31,20 @@ use utoipa::{IntoResponses, Modify, OpenApi, PartialSchema};
         members::list, members::set_role, members::remove,
         whip::publish, whip::patch, whip::delete,
         whep::program, whep::stage, whep::seat, whep::slots, whep::layers, whep::patch, whep::delete,
+        dead_letters::list, dead_letters::retry, dead_letters::discard,
         health::healthz, health::readyz
     ),
     components(schemas(ProblemBody)),
     modifiers(&Bearer, &SharedResponses),
     security(("bearer" = [])),
+<<<<<<< HEAD
     tags((name = "tokens"), (name = "rooms"), (name = "seats"), (name = "requests"), (name = "members"),
         (name = "whip", description = "RFC 9725"),
         (name = "whep"), (name = "health"))
+=======
+    tags((name = "tokens"), (name = "rooms"), (name = "seats"), (name = "whip", description = "RFC 9725"),
+        (name = "whep"), (name = "webhooks"), (name = "health"))
+>>>>>>> store
 )]
 struct Contract;
 
