@@ -2,7 +2,7 @@
 
 use super::error::ProblemBody;
 use super::resource::{FRAGMENT, SDP};
-use super::{events, health, members, requests, rooms, seats, tokens, whep, whip};
+use super::{dead_letters, events, health, members, requests, rooms, seats, tokens, whep, whip};
 use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
 use std::collections::BTreeMap;
@@ -27,6 +27,7 @@ use utoipa::{IntoResponses, Modify, OpenApi, PartialSchema};
         events::listen,
         whip::publish, whip::patch, whip::delete,
         whep::program, whep::stage, whep::seat, whep::slots, whep::layers, whep::patch, whep::delete,
+        dead_letters::list, dead_letters::retry, dead_letters::discard,
         health::healthz, health::readyz
     ),
     components(schemas(ProblemBody)),
@@ -34,7 +35,7 @@ use utoipa::{IntoResponses, Modify, OpenApi, PartialSchema};
     security(("bearer" = [])),
     tags((name = "tokens"), (name = "rooms"), (name = "seats"), (name = "requests"), (name = "members"),
         (name = "events"), (name = "whip", description = "RFC 9725"),
-        (name = "whep"), (name = "health"))
+        (name = "whep"), (name = "webhooks"), (name = "health"))
 )]
 struct Contract;
 
@@ -376,7 +377,7 @@ mod tests {
             .collect();
         let distinct: std::collections::BTreeSet<&str> = names.iter().copied().collect();
         assert_eq!(names.len(), distinct.len());
-        assert_eq!(names.len(), 41);
+        assert_eq!(names.len(), 44);
     }
 
     #[test]

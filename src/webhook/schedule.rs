@@ -144,6 +144,7 @@ impl Schedule {
         }
     }
 
+    #[cfg(test)]
     pub fn node(&self) -> Option<&Receiver> {
         self.node.as_deref()
     }
@@ -235,8 +236,9 @@ impl Schedule {
         }
         let settle = match line.state {
             State::Idle => true,
-            State::Waiting { .. } | State::Gone { .. } => changed,
-            State::Ready | State::Sending | State::Refilling => false,
+            // In line again: it may stand in that of the host before.
+            State::Waiting { .. } | State::Gone { .. } | State::Ready => changed,
+            State::Sending | State::Refilling => false,
         };
         if settle {
             self.unset_timer(&queue);
