@@ -2,7 +2,7 @@
 
 use super::error::ProblemBody;
 use super::resource::{FRAGMENT, SDP};
-use super::{explain, health, members, requests, rooms, seats, tokens, whep, whip};
+use super::{dead_letters, events, explain, health, members, requests, rooms, seats, tokens, whep, whip};
 use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
 use std::collections::BTreeMap;
@@ -24,16 +24,18 @@ use utoipa::{IntoResponses, Modify, OpenApi, PartialSchema};
         requests::reject_application, requests::invite, requests::invitations, requests::cancel_invitation,
         requests::accept_invitation, requests::reject_invitation,
         members::list, members::set_role, members::remove,
+        events::listen,
         whip::publish, whip::patch, whip::delete,
         whep::program, whep::stage, whep::seat, whep::slots, whep::layers, whep::patch, whep::delete,
+        dead_letters::list, dead_letters::retry, dead_letters::discard,
         health::healthz, health::readyz
     ),
     components(schemas(ProblemBody)),
     modifiers(&Bearer, &SharedResponses),
     security(("bearer" = [])),
     tags((name = "tokens"), (name = "rooms"), (name = "seats"), (name = "requests"), (name = "members"),
-        (name = "whip", description = "RFC 9725"),
-        (name = "whep"), (name = "health"))
+        (name = "events"), (name = "whip", description = "RFC 9725"),
+        (name = "whep"), (name = "webhooks"), (name = "health"))
 )]
 struct Contract;
 
@@ -375,7 +377,7 @@ mod tests {
             .collect();
         let distinct: std::collections::BTreeSet<&str> = names.iter().copied().collect();
         assert_eq!(names.len(), distinct.len());
-        assert_eq!(names.len(), 41);
+        assert_eq!(names.len(), 45);
     }
 
     #[test]

@@ -8,13 +8,13 @@
 //! - `seats.changed` has the whole list as `GET …/seats` returns it, so that nobody has to add up changes.
 //! - `speaking` is a list of `{seat, audio_level}`, loudest first. `seat.kicked` has the words of whoever did it in `note`.
 //! - What `room.updated` does not carry is read from the room.
-//! - A stream's first message has `data: {room, you}`: the room as `GET` gives it to that caller, and the caller's person,
-//!   role, seat, and own pending application and invitation. Its `prev` and `actor` are `null`.
+//! - A stream's first message has `data: {room, you}`: the room as `GET` gives it to that caller, which has one's own
+//!   requests that wait, and the caller's person, role and seat. Its `prev` and `actor` are `null`.
 
 use super::time::with_deadline;
-use super::{MemberOut, Moment, PersonOut, RequestOut, SlotOut, Urls, rfc3339, seat_list, source_name};
+use super::{MemberOut, Moment, PersonOut, RequestOut, RoomOut, SlotOut, Urls, rfc3339, seat_list, source_name};
 use crate::room::event::{Departure, Event, Movement};
-use crate::room::{Notice, Person, Recipients, Request, RequestKind, RequestState, Role, SeatFlags, Snapshot, UserId};
+use crate::room::{Notice, Person, Principal, Recipients, Request, Role, SeatFlags, Snapshot, UserId};
 use bytes::Bytes;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -259,51 +259,50 @@ fn line(message: &Message) -> String {
 struct You {
     #[serde(flatten)]
     person: PersonOut,
+    /// `service`, `host`, `admin` or `member`.
     role: &'static str,
     seat: Option<u8>,
-    application: Option<RequestOut>,
-    invitation: Option<RequestOut>,
 }
 
-/// The first message of a stream that does not go on where another ended. `room`: as `GET` gives it to this caller.
-pub fn snapshot(snapshot: &Snapshot, room: impl Serialize, caller: &Person, role: Role, moment: Moment) -> String {
-    let data = json!({"room": room, "you": you(snapshot, caller, role, moment)});
+/// The first message of a stream that does not go on where another ended.
+pub fn snapshot(snapshot: &Snapshot, base: &str, reader: &Principal) -> String {
+    let room = RoomOut::new(snapshot, base, reader);
     line(&Message {
         room: snapshot.id.as_str().to_owned(),
         epoch: snapshot.epoch,
         version: snapshot.version,
         seq: snapshot.seq,
         prev: Prev::First,
-        at: rfc3339(moment.at(snapshot.now)),
+        at: rfc3339(Moment::of(snapshot).at(snapshot.now)),
         r#type: "snapshot",
         to: None,
         actor: None,
-        data,
+        data: json!({"room": room, "you": you(snapshot, reader)}),
     })
 }
 
-fn you(snapshot: &Snapshot, caller: &Person, role: Role, moment: Moment) -> You {
-    let own = |kind: RequestKind| {
-        let mut requests = snapshot.requests.iter().filter(|request| request.kind == kind);
-        let own = requests.find(|request| request.guest.user == caller.user && request.state == RequestState::Pending);
-        own.filter(|_| role != Role::Service)
-            .map(|request| RequestOut::new(request, moment))
+fn you(snapshot: &Snapshot, reader: &Principal) -> You {
+    let user = &reader.person.user;
+    let person = PersonOut::from(&reader.person);
+    let role = match reader.role {
+        // A service key is no member, whatever its `sub` is called.
+        Role::Service => {
+            return You {
+                person,
+                role: "service",
+                seat: None,
+            };
+        }
+        _ if snapshot.settings.host.user == *user => "host",
+        _ if snapshot.confides_in(reader) => "admin",
+        _ => "member",
     };
-    let seats = (0..=u8::MAX).zip(&snapshot.seats);
-    let mut seated = seats.filter(|(_, seat)| seat.occupancy.person().is_some_and(|person| person.user == caller.user));
-    let role = match role {
-        Role::Service => "service",
-        _ if snapshot.settings.host.user == caller.user => "host",
-        Role::Host | Role::Admin => "admin",
-        Role::Member if snapshot.hosts.contains(&caller.user) => "admin",
-        Role::Member => "member",
-    };
+    let mut seats = (0..=u8::MAX).zip(&snapshot.seats);
+    let own = seats.find(|(_, seat)| seat.occupancy.person().is_some_and(|person| person.user == *user));
     You {
-        person: caller.into(),
+        person,
         role,
-        seat: seated.next().map(|(number, _)| number).filter(|_| role != "service"),
-        application: own(RequestKind::Application),
-        invitation: own(RequestKind::Invitation),
+        seat: own.map(|(number, _)| number),
     }
 }
 
@@ -363,3 +362,6 @@ impl Rendered {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

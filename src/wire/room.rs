@@ -76,7 +76,7 @@ impl RoomOut {
             layout: settings.layout.clone(),
             policies: settings.policies.clone(),
             webhook: confidential
-                .then(|| settings.webhook.clone())
+                .then(|| crate::webhook::shown(&settings.webhook))
                 .filter(|webhook| !webhook.is_null()),
             metadata: settings.metadata.clone(),
             outputs: Vec::new(),
