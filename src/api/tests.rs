@@ -1,7 +1,10 @@
 //! The HTTP interface over the real rooms and control plane, with media workers that obey and do nothing.
 
 mod media;
+mod permissions;
+mod requests;
 mod rules;
+mod schema;
 mod wire;
 
 use super::auth::mint;
@@ -84,6 +87,10 @@ fn token(who: &str) -> String {
         "admin" => ("adam", RoleName::Admin, "demo"),
         "member" => ("bob", RoleName::Member, "demo"),
         "guest" => ("gus", RoleName::Member, "demo"),
+        "granted" => ("gina", RoleName::Member, "demo"),
+        "applicant" => ("pia", RoleName::Member, "demo"),
+        "invitee" => ("ivy", RoleName::Member, "demo"),
+        "outsider" => ("oli", RoleName::Member, "demo"),
         "stranger" => ("bob", RoleName::Member, "elsewhere"),
         other => panic!("nobody is called {other}"),
     };

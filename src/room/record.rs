@@ -286,7 +286,9 @@ impl Room {
 }
 
 fn instants(times: BTreeMap<UserId, u64>, moment: Moment) -> BTreeMap<UserId, Instant> {
-    let times = times.into_iter().filter_map(|(user, at)| Some((user, moment.instant(at)?)));
+    let times = times
+        .into_iter()
+        .filter_map(|(user, at)| Some((user, moment.instant(at)?)));
     times.collect()
 }
 
