@@ -1,9 +1,10 @@
 //! What `Idempotency-Key` remembers: a mutating call that is sent again is answered as the first time and done only once.
 //! A repeat that arrives while the first is still at work waits for its answer. Time is an argument; see
-//! [`once`](super::once) for the shell around it.
+//! [`once`](super::once) for the shell around it, which also keeps the answers over a restart as [`Kept`].
 
 use axum::body::Bytes;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use serde::{Deserialize, Serialize};
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -24,6 +25,58 @@ pub(super) struct Key {
     pub room: String,
     pub user: String,
     pub key: String,
+}
+
+impl Key {
+    /// As it is called in the store.
+    pub fn name(&self) -> String {
+        serde_json::json!([self.room, self.user, self.key]).to_string()
+    }
+    fn of_name(name: &str) -> Option<Key> {
+        let (room, user, key) = serde_json::from_str(name).ok()?;
+        Some(Key { room, user, key })
+    }
+}
+
+/// A remembered call as it is stored.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Kept {
+    /// On the wall clock.
+    until_ms: u64,
+    call: Vec<u8>,
+    status: u16,
+    headers: Vec<(String, String)>,
+    body: String,
+}
+
+impl Kept {
+    /// `None`: it is no text, as none of our JSON answers is.
+    pub fn new(ticket: &Ticket, call: &[u8], answer: &Answer, now: Instant, now_ms: u64) -> Option<Kept> {
+        let left = ticket.until.saturating_duration_since(now).as_millis();
+        let header = |(name, value): (&HeaderName, &HeaderValue)| {
+            let value = value.to_str().ok()?;
+            Some((name.as_str().to_owned(), value.to_owned()))
+        };
+        Some(Kept {
+            until_ms: now_ms.saturating_add(u64::try_from(left).ok()?),
+            call: call.to_vec(),
+            status: answer.status.as_u16(),
+            headers: answer.headers.iter().map(header).collect::<Option<_>>()?,
+            body: String::from_utf8(answer.body.to_vec()).ok()?,
+        })
+    }
+
+    fn answer(self) -> Option<Answer> {
+        let header = |(name, value): (String, String)| {
+            let name = HeaderName::try_from(name).ok()?;
+            Some((name, HeaderValue::try_from(value).ok()?))
+        };
+        Some(Answer {
+            status: StatusCode::from_u16(self.status).ok()?,
+            headers: self.headers.into_iter().map(header).collect::<Option<_>>()?,
+            body: Bytes::from(self.body),
+        })
+    }
 }
 
 /// The finished answer of a call.
@@ -49,6 +102,8 @@ pub(super) enum Begin {
 pub(super) struct Ticket {
     serial: u64,
     key: Key,
+    /// Until when its answer is remembered.
+    until: Instant,
     done: watch::Sender<Option<Arc<Answer>>>,
 }
 
@@ -70,13 +125,45 @@ impl Entry {
 #[derive(Default)]
 pub(super) struct Memory {
     calls: HashMap<Key, Entry>,
-    /// In order of arrival, which is the order of expiry. May name calls that are gone.
+    /// Until when each is remembered, in that order. May name calls that are gone.
     order: VecDeque<(Instant, u64, Key)>,
     bytes: usize,
     next_serial: u64,
+    /// Calls that are forgotten here, and not yet in the store; each was one of [`MAX_CALLS`].
+    forgotten: Vec<String>,
 }
 
 impl Memory {
+    /// What the store had at the start: those that still count come back, the others are among the forgotten.
+    pub fn load(&mut self, stored: Vec<(String, Vec<u8>)>, now: Instant, now_ms: u64) {
+        let mut kept = Vec::new();
+        for (name, bytes) in stored {
+            let parsed = serde_json::from_slice::<Kept>(&bytes).ok();
+            match (Key::of_name(&name), parsed.filter(|kept| kept.until_ms > now_ms)) {
+                (Some(key), Some(found)) => kept.push((key, found)),
+                _ => self.forgotten.push(name),
+            }
+        }
+        kept.sort_by_key(|(_, kept)| kept.until_ms);
+        for (key, kept) in kept {
+            // A clock that was set back must not make them stay longer.
+            let left = Duration::from_millis(kept.until_ms.saturating_sub(now_ms)).min(KEPT_FOR);
+            let call = kept.call.clone();
+            let Some(answer) = kept.answer() else {
+                self.forgotten.push(key.name());
+                continue;
+            };
+            self.make_room();
+            let ticket = self.insert(key, &call, now + left);
+            self.finish(ticket, Some(answer));
+        }
+    }
+
+    /// What the store need not keep any longer, once.
+    pub fn take_forgotten(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.forgotten)
+    }
+
     pub fn begin(&mut self, key: Key, call: &[u8], now: Instant) -> Begin {
         self.expire(now);
         if let Some(entry) = self.calls.get(&key) {
@@ -91,20 +178,27 @@ impl Memory {
             }
         }
         self.make_room();
+        Begin::Fresh(self.insert(key, call, now + KEPT_FOR))
+    }
+
+    fn insert(&mut self, key: Key, call: &[u8], until: Instant) -> Ticket {
         let (done, answer) = watch::channel(None);
         let serial = self.next_serial;
         self.next_serial += 1;
-        self.order.push_back((now, serial, key.clone()));
+        self.order.push_back((until, serial, key.clone()));
         self.bytes += call.len();
-        self.calls.insert(
-            key.clone(),
-            Entry {
-                serial,
-                call: call.to_vec(),
-                answer,
-            },
-        );
-        Begin::Fresh(Ticket { serial, key, done })
+        let entry = Entry {
+            serial,
+            call: call.to_vec(),
+            answer,
+        };
+        self.calls.insert(key.clone(), entry);
+        Ticket {
+            serial,
+            key,
+            until,
+            done,
+        }
     }
 
     /// `None`: not to be remembered, the call may be tried again under the same key.
@@ -128,11 +222,7 @@ impl Memory {
     }
 
     fn expire(&mut self, now: Instant) {
-        while self
-            .order
-            .front()
-            .is_some_and(|(at, ..)| now.saturating_duration_since(*at) >= KEPT_FOR)
-        {
+        while self.order.front().is_some_and(|(until, ..)| *until <= now) {
             self.forget_oldest();
         }
     }
@@ -158,6 +248,9 @@ impl Memory {
     fn remove(&mut self, key: &Key) {
         if let Some(entry) = self.calls.remove(key) {
             self.bytes = self.bytes.saturating_sub(entry.bytes());
+            if self.forgotten.len() < MAX_CALLS {
+                self.forgotten.push(key.name());
+            }
         }
     }
 }
@@ -234,6 +327,40 @@ mod tests {
         memory.finish(ticket, answer("done"));
         assert!(matches!(memory.begin(key("k"), b"other", now), Begin::Remembered(_)));
         assert_eq!(memory.calls.len(), 1);
+    }
+
+    #[test]
+    fn answers_come_back_for_what_is_left_of_their_time() {
+        let (mut memory, start) = (Memory::default(), Instant::now());
+        let ticket = fresh(&mut memory, "k", b"put", start);
+        let later = start + Duration::from_secs(60);
+        let mut done = answer("done").expect("an answer");
+        done.headers
+            .insert("location", HeaderValue::from_static("/v1/rooms/demo"));
+        let kept = Kept::new(&ticket, b"put", &done, later, 60_000).expect("text");
+        let kept = serde_json::to_vec(&kept).expect("JSON");
+        let stored = || {
+            vec![
+                (key("k").name(), kept.clone()),
+                (key("torn").name(), b"{".to_vec()),
+                ("nonsense".to_owned(), kept.clone()),
+            ]
+        };
+        let (mut restarted, now) = (Memory::default(), Instant::now());
+        restarted.load(stored(), now, 300_000);
+        assert_eq!(restarted.take_forgotten(), [key("torn").name(), "nonsense".to_owned()]);
+        let end = now + Duration::from_secs(300);
+        let before = end - Duration::from_millis(1);
+        assert!(matches!(restarted.begin(key("k"), b"put", before), Begin::Remembered(a)
+            if a.body == "done" && a.headers["location"] == "/v1/rooms/demo"));
+        assert!(matches!(restarted.begin(key("k"), b"other", before), Begin::Reused));
+        assert!(matches!(restarted.begin(key("k"), b"other", end), Begin::Fresh(_)));
+        assert_eq!(restarted.take_forgotten(), [key("k").name()]);
+        // Too late altogether.
+        let mut restarted = Memory::default();
+        restarted.load(stored(), now, 600_000);
+        assert_eq!(restarted.take_forgotten().len(), 3);
+        assert!(matches!(restarted.begin(key("k"), b"other", now), Begin::Fresh(_)));
     }
 
     #[test]

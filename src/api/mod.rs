@@ -12,6 +12,7 @@
 
 mod auth;
 mod cors;
+mod dead_letters;
 mod error;
 mod health;
 mod idempotency;
@@ -78,6 +79,9 @@ fn json(state: State) -> Router<State> {
         .route("/v1/rooms/{room}/members", get(members::list))
         .route("/v1/rooms/{room}/members/{user}", member)
         .merge(asking())
+        .route("/v1/webhooks/dead", get(dead_letters::list))
+        .route("/v1/webhooks/dead/{id}", delete(dead_letters::discard))
+        .route("/v1/webhooks/dead/{id}/retry", post(dead_letters::retry))
         .route_layer(from_fn_with_state(state, once::once));
     keyed
         .route("/v1/tokens", post(tokens::create))

@@ -3,13 +3,15 @@
 //! Decided where the contract is silent: a repeat that arrives while the first is at work waits for it; answers that say
 //! "later" (401, 408, 429 and 5xx) are not remembered, so that later can come under the same key; the work of a keyed
 //! call outlives its connection, since the repeat of a call that was cut off is what the key is for. Calls on no room
-//! (`POST /v1/rooms`) share one room of their own. Keys do not outlive the process yet.
+//! (`POST /v1/rooms`) share one room of their own. An answer is in the store before it is sent, so that a restart does not
+//! forget it; what a crash catches between the room's change and that is done again by the repeat.
 
 use super::State;
 use super::error::{Problem, Wire};
-use super::idempotency::{Answer, Begin, Key, Memory};
+use super::idempotency::{Answer, Begin, Kept, Key, Memory, Ticket};
 use super::request::{read, room_param};
 use crate::room::{Code, Refusal};
+use crate::store;
 use axum::body::{Body, to_bytes};
 use axum::extract::{Request, State as Extract};
 use axum::http::{HeaderName, Method, StatusCode, header};
@@ -19,6 +21,7 @@ use jiff::Timestamp;
 use ring::digest::{SHA256, digest};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
+use tracing::warn;
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 /// The longest key in bytes: four UUIDs and some.
@@ -27,13 +30,61 @@ const KEY_BYTES: usize = 255;
 /// [`Memory`] for all handlers. A mutex, since it is held for a look-up per keyed HTTP call, never across an await, and
 /// no media thread knows of it.
 #[derive(Default)]
-pub(super) struct Store(Mutex<Memory>);
+pub(super) struct Calls {
+    memory: Mutex<Memory>,
+    /// `None`: they end with the process.
+    store: Option<store::Store>,
+}
 
-impl Store {
+impl Calls {
+    /// With what the store remembered.
+    pub fn persistent(store: store::Store, answers: Vec<(String, Vec<u8>)>) -> Self {
+        let mut memory = Memory::default();
+        memory.load(answers, Instant::now(), wall_ms());
+        let expired = memory.take_forgotten();
+        if !expired.is_empty() {
+            drop(store.forget(expired));
+        }
+        Calls {
+            memory: Mutex::new(memory),
+            store: Some(store),
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Memory> {
         // A panic elsewhere leaves the memory whole: every change of it is a few infallible steps.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// Remembers the answer, in the store first; `None`: not to be remembered.
+    async fn finish(&self, ticket: Ticket, key: &Key, call: &[u8], answer: Option<Answer>) {
+        let kept = answer
+            .as_ref()
+            .and_then(|answer| Kept::new(&ticket, call, answer, Instant::now(), wall_ms()))
+            .and_then(|kept| serde_json::to_vec(&kept).ok());
+        if let (Some(store), Some(kept)) = (&self.store, kept) {
+            let written = {
+                // Asked under the lock, so that the store is told in the order of the memory's changes.
+                let mut memory = self.lock();
+                store.remember(key.name(), kept, memory.take_forgotten())
+            };
+            // What was done is done and has to be answered; its repeat is only safe until a restart.
+            match written.await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => warn!(%error, "an answer is not remembered over a restart"),
+                Err(_) => warn!("an answer is not remembered over a restart"),
+            }
+        }
+        let mut memory = self.lock();
+        memory.finish(ticket, answer);
+        if self.store.is_none() {
+            memory.take_forgotten();
+        }
+    }
+}
+
+fn wall_ms() -> u64 {
+    u64::try_from(Timestamp::now().as_millisecond()).unwrap_or_default()
 }
 
 /// The layer.
@@ -100,7 +151,7 @@ async fn keyed_call(state: State, user: &str, request: Request, next: Next) -> R
                     let response = next.run(Request::from_parts(parts, Body::from(body))).await;
                     let answer = collect(response).await;
                     let lasting = lasting(answer.status).then(|| Answer::clone(&answer));
-                    shared.idempotency.lock().finish(ticket, lasting);
+                    shared.idempotency.finish(ticket, &key, call.as_ref(), lasting).await;
                     respond(&answer)
                 });
                 return work

@@ -2,7 +2,7 @@
 
 use super::error::ProblemBody;
 use super::resource::{FRAGMENT, SDP};
-use super::{health, members, requests, rooms, seats, tokens, whep, whip};
+use super::{dead_letters, health, members, requests, rooms, seats, tokens, whep, whip};
 use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
 use std::collections::BTreeMap;
@@ -26,6 +26,7 @@ use utoipa::{IntoResponses, Modify, OpenApi, PartialSchema};
         members::list, members::set_role, members::remove,
         whip::publish, whip::patch, whip::delete,
         whep::program, whep::stage, whep::seat, whep::slots, whep::layers, whep::patch, whep::delete,
+        dead_letters::list, dead_letters::retry, dead_letters::discard,
         health::healthz, health::readyz
     ),
     components(schemas(ProblemBody)),
@@ -33,7 +34,7 @@ use utoipa::{IntoResponses, Modify, OpenApi, PartialSchema};
     security(("bearer" = [])),
     tags((name = "tokens"), (name = "rooms"), (name = "seats"), (name = "requests"), (name = "members"),
         (name = "whip", description = "RFC 9725"),
-        (name = "whep"), (name = "health"))
+        (name = "whep"), (name = "webhooks"), (name = "health"))
 )]
 struct Contract;
 
@@ -375,7 +376,7 @@ mod tests {
             .collect();
         let distinct: std::collections::BTreeSet<&str> = names.iter().copied().collect();
         assert_eq!(names.len(), distinct.len());
-        assert_eq!(names.len(), 40);
+        assert_eq!(names.len(), 43);
     }
 
     #[test]

@@ -4,6 +4,8 @@ use super::auth::Keys;
 use super::once;
 use super::origin::Subnet;
 use crate::control;
+use crate::store::Store;
+use crate::webhook::Sender;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -107,19 +109,46 @@ pub struct State {
 pub(super) struct Shared {
     pub options: Options,
     pub keys: Keys,
-    pub idempotency: once::Store,
+    pub idempotency: once::Calls,
+    pub webhooks: Sender,
+    /// `None`: nothing is kept, and nothing was given up.
+    pub store: Option<Store>,
 }
 
 impl State {
+    /// Without a store and webhooks.
     pub fn new(node: control::Node, options: Options) -> Self {
+        Self::with(node, options, once::Calls::default(), Sender::none(), None)
+    }
+
+    /// `answers`: what the store remembered of calls with an `Idempotency-Key`.
+    pub fn persistent(
+        node: control::Node,
+        options: Options,
+        store: Store,
+        answers: Vec<(String, Vec<u8>)>,
+        webhooks: Sender,
+    ) -> Self {
+        let calls = once::Calls::persistent(store.clone(), answers);
+        Self::with(node, options, calls, webhooks, Some(store))
+    }
+
+    fn with(
+        node: control::Node,
+        options: Options,
+        idempotency: once::Calls,
+        webhooks: Sender,
+        store: Option<Store>,
+    ) -> Self {
         let keys = Keys::new(&options.keys);
-        let idempotency = once::Store::default();
         State {
             node,
             shared: Arc::new(Shared {
                 options,
                 keys,
                 idempotency,
+                webhooks,
+                store,
             }),
         }
     }

@@ -42,12 +42,25 @@ pub(super) struct CreateRoom {
     layout: Option<Map<String, Value>>,
     #[schema(value_type = Option<PoliciesOut>)]
     policies: Option<Policies>,
-    /// Kept for the webhook sender.
-    #[schema(value_type = Option<Object>)]
+    /// Where the room's events go beside the server's own receiver.
+    #[schema(value_type = Option<WebhookIn>)]
     webhook: Option<Map<String, Value>>,
     /// The integrator's own.
     #[schema(value_type = Option<Object>)]
     metadata: Option<Map<String, Value>>,
+}
+
+/// A room's own receiver of events (Standard Webhooks).
+#[derive(ToSchema)]
+#[schema(as = Webhook)]
+#[allow(dead_code, reason = "describes what `webhook` parses")]
+pub(super) struct WebhookIn {
+    /// `http` or `https`, to a public address or one that the server's `webhooks.allow` names.
+    url: String,
+    /// `whsec_` and 24 to 64 bytes in base64; absent: the server's. Never told to anybody.
+    secret: Option<String>,
+    /// Names of events; absent or empty: all that are sent.
+    events: Option<Vec<String>>,
 }
 
 /// Create a room, or find it as it was created.
@@ -68,6 +81,7 @@ pub(super) async fn create(
     };
     caller.expect_room(&id)?;
     let settings = body.settings(&state, &caller)?;
+    state.shared.webhooks.check(&settings.webhook)?;
     may_create(&caller, &id, &settings.host)?;
     let (snapshot, created) = state.node.create(&caller.principal, id, settings).await?;
     let room = RoomOut::new(&snapshot, &base, &caller.principal);
@@ -187,9 +201,9 @@ pub(super) struct PatchRoom {
     /// Only the policies named change.
     #[schema(value_type = Option<PoliciesOut>)]
     policies: Option<Map<String, Value>>,
-    /// `null`: none.
+    /// Replaces the one before, whole; `null`: none.
     #[serde(default, deserialize_with = "nullable_object")]
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Option<WebhookIn>)]
     webhook: Option<Value>,
     #[schema(value_type = Option<Object>)]
     metadata: Option<Map<String, Value>>,
@@ -211,6 +225,9 @@ pub(super) async fn patch(
     BaseUrl(base): BaseUrl,
     Json(body): Json<PatchRoom>,
 ) -> Result<axum::Json<RoomOut>, Problem> {
+    if let Some(webhook) = &body.webhook {
+        state.shared.webhooks.check(webhook)?;
+    }
     let policies = match body.policies {
         Some(changes) => Some(merged(&state.node.snapshot(&room).await?.settings.policies, changes)?),
         None => None,

@@ -158,6 +158,37 @@ fn contradictions_are_refused() {
 }
 
 #[test]
+fn dev_keeps_nothing_unless_a_file_is_named() {
+    assert_eq!(dev(&[]).store.path, "");
+    assert_eq!(dev(&file("[store]\npath = \"mine.redb\"")).store.path, "mine.redb");
+    assert_eq!(Config::default().store.path, "costage.redb");
+    assert!(Config::default().webhooks.allow.is_empty() && !dev(&[]).webhooks.allow.is_empty());
+}
+
+#[test]
+fn webhooks_are_signed_and_their_secret_is_not_told() {
+    let secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+    let set = |flags: &[&str]| {
+        let entries: Vec<Entry> = flags.iter().map(|flag| flag_entry(flag).unwrap()).collect();
+        Config::from_entries(true, &entries)
+    };
+    let url = "webhooks.url=https://backend.example/hooks";
+    assert_eq!(set(&[url]).unwrap().check().unwrap_err().len(), 1, "unsigned");
+    let config = set(&[url, &format!("webhooks.secret={secret}"), "webhooks.allow=10.1.2.0/24"]).unwrap();
+    assert_eq!(config.check(), Ok(()));
+    assert!(!to_toml(&config).contains(secret) && !format!("{config:?}").contains(secret));
+    for wrong in [
+        "webhooks.url=backend.example",
+        "webhooks.url=https://bob:pw@backend.example",
+        "webhooks.secret=hunter2",
+        "webhooks.allow=here",
+    ] {
+        let told = set(&[wrong]).expect_err(wrong)[0].to_string();
+        assert!(told.contains("webhooks.") && !told.contains("hunter2"), "{told}");
+    }
+}
+
+#[test]
 fn the_printed_configuration_reads_back_as_itself() {
     let text = to_toml(&Config::default());
     assert_eq!(Config::from_entries(false, &file(&text)), Ok(Config::default()));

@@ -81,7 +81,9 @@ impl Client {
 async fn judge(mut answer: reqwest::Response) -> Outcome {
     let status = answer.status();
     let retry_after = answer.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
-    let retry_after = retry_after.and_then(|value| value.parse().ok()).map(Duration::from_secs);
+    let retry_after = retry_after
+        .and_then(|value| value.parse().ok())
+        .map(Duration::from_secs);
     let mut left = ANSWER_BYTES;
     // The status says it all; whatever goes wrong here concerns the connection only.
     while let Ok(Some(chunk)) = answer.chunk().await {
@@ -129,7 +131,12 @@ fn id(delivery: &Delivery) -> String {
     let receiver = delivery.queue.receiver;
     let named = format!("{receiver:?}/{}/{epoch}/{seq}", delivery.queue.room.as_str());
     let digest = digest(&SHA256, named.as_bytes());
-    let hex: String = digest.as_ref().iter().take(16).map(|byte| format!("{byte:02x}")).collect();
+    let hex: String = digest
+        .as_ref()
+        .iter()
+        .take(16)
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
     format!("msg_{hex}")
 }
 

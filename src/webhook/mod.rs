@@ -31,5 +31,8 @@ use crate::api::Subnet;
 
 /// This machine.
 pub fn loopback() -> Vec<Subnet> {
-    ["127.0.0.0/8", "::1"].into_iter().filter_map(|subnet| subnet.parse().ok()).collect()
+    ["127.0.0.0/8", "::1"]
+        .into_iter()
+        .filter_map(|subnet| subnet.parse().ok())
+        .collect()
 }

@@ -43,7 +43,10 @@ const STORE_RETRY: Duration = Duration::from_secs(5);
 pub(super) enum Step {
     Send(Delivery),
     /// The receiver has it: forget it.
-    Sent { queue: Queue, position: (u64, u64) },
+    Sent {
+        queue: Queue,
+        position: (u64, u64),
+    },
     /// Read on in the store.
     Refill {
         queue: Queue,
@@ -51,7 +54,11 @@ pub(super) enum Step {
         limit: usize,
     },
     /// Give up what happened up to then.
-    Bury { queue: Queue, until_ms: u64, why: String },
+    Bury {
+        queue: Queue,
+        until_ms: u64,
+        why: String,
+    },
 }
 
 /// One message to one receiver.
@@ -79,8 +86,12 @@ enum State {
     Ready,
     Sending,
     Refilling,
-    Waiting { until: Instant },
-    Gone { until: Instant },
+    Waiting {
+        until: Instant,
+    },
+    Gone {
+        until: Instant,
+    },
 }
 
 struct Line {
@@ -133,6 +144,7 @@ impl Schedule {
         }
     }
 
+    #[cfg(test)]
     pub fn node(&self) -> Option<&Receiver> {
         self.node.as_deref()
     }
@@ -224,8 +236,9 @@ impl Schedule {
         }
         let settle = match line.state {
             State::Idle => true,
-            State::Waiting { .. } | State::Gone { .. } => changed,
-            State::Ready | State::Sending | State::Refilling => false,
+            // In line again: it may stand in that of the host before.
+            State::Waiting { .. } | State::Gone { .. } | State::Ready => changed,
+            State::Sending | State::Refilling => false,
         };
         if settle {
             self.unset_timer(&queue);
@@ -432,7 +445,11 @@ impl Schedule {
     fn bury(&mut self, queue: Queue, until_ms: u64, why: String) {
         if let Some(line) = self.lines.get_mut(&queue) {
             let before = line.window.len();
-            let old = line.window.iter().take_while(|message| message.at_ms <= until_ms).count();
+            let old = line
+                .window
+                .iter()
+                .take_while(|message| message.at_ms <= until_ms)
+                .count();
             line.window.drain(..old);
             self.held -= before - line.window.len();
             if until_ms == u64::MAX {

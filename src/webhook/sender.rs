@@ -17,7 +17,7 @@ use tokio::time::sleep_until;
 use tracing::{debug, warn};
 
 /// What the configuration says of webhooks.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct Options {
     /// Where all rooms' events go, checked by [`check_url`](super::check_url).
     pub url: Option<String>,
@@ -27,6 +27,17 @@ pub struct Options {
     pub events: Vec<String>,
     /// Private networks that webhooks may go to.
     pub allow: Vec<Subnet>,
+}
+
+impl From<&crate::config::Webhooks> for Options {
+    fn from(configured: &crate::config::Webhooks) -> Self {
+        Options {
+            url: configured.url.clone(),
+            secret: configured.secret.as_ref().map(|secret| secret.expose().to_owned()),
+            events: configured.events.clone(),
+            allow: configured.allow.clone(),
+        }
+    }
 }
 
 /// Cheap to clone; the last one to go ends what is being sent, which is in the store and goes on at the next start.

@@ -76,12 +76,19 @@ pub fn check_secret(secret: &str) -> Result<(), String> {
     Webhook::new(secret).map_err(|_| wrong())?;
     let padding = encoded.bytes().rev().take_while(|byte| *byte == b'=').count();
     let bytes = (encoded.len() / 4 * 3).saturating_sub(padding);
-    if SECRET_BYTES.contains(&bytes) { Ok(()) } else { Err(wrong()) }
+    if SECRET_BYTES.contains(&bytes) {
+        Ok(())
+    } else {
+        Err(wrong())
+    }
 }
 
 fn parse(setting: &Map<String, Value>) -> Result<Receiver, Refusal> {
     let refuse = |field: &str, why: String| Refusal::invalid(&format!("webhook.{field}"), why);
-    if let Some(unknown) = setting.keys().find(|key| !["url", "secret", "events"].contains(&key.as_str())) {
+    if let Some(unknown) = setting
+        .keys()
+        .find(|key| !["url", "secret", "events"].contains(&key.as_str()))
+    {
         return Err(refuse(unknown, "a webhook has url, secret and events".to_owned()));
     }
     let text = |field: &str| match setting.get(field) {

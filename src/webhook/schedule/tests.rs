@@ -84,7 +84,8 @@ impl World {
                 }
             }
         }
-        self.schedule.handle_messages(&room(id), url.and_then(receiver), &messages);
+        self.schedule
+            .handle_messages(&room(id), url.and_then(receiver), &messages);
     }
 
     /// Does what the store is asked for; returns what is to be sent.
@@ -98,7 +99,9 @@ impl World {
                 }
                 Step::Refill { queue, after, limit } => {
                     let stored = self.store.entry(queue.clone()).or_default();
-                    let behind = stored.values().filter(|one| after.is_none_or(|after| one.position() > after));
+                    let behind = stored
+                        .values()
+                        .filter(|one| after.is_none_or(|after| one.position() > after));
                     let page = behind.take(limit).cloned().collect();
                     self.schedule.handle_refill(&queue, Some(page), limit, self.now);
                 }
@@ -157,7 +160,10 @@ fn a_queue_is_sent_in_order_one_at_a_time_however_long() {
         world.answer(delivery, Outcome::Taken);
     }
     assert_eq!(seen, (2..300).collect::<Vec<_>>());
-    assert_eq!((world.left(), world.schedule.lines.len(), world.schedule.held), (0, 0, 0));
+    assert_eq!(
+        (world.left(), world.schedule.lines.len(), world.schedule.held),
+        (0, 0, 0)
+    );
 }
 
 #[test]
@@ -181,7 +187,10 @@ fn failures_wait_longer_and_longer_and_end_after_an_hour() {
     }
     assert_eq!(waits[..10], [1, 2, 4, 8, 16, 32, 64, 128, 256, 300]);
     let longest = tries.last().copied().unwrap_or_default();
-    assert!(longest >= LIFETIME && longest < LIFETIME + BACKOFF_LONGEST, "{longest:?}");
+    assert!(
+        longest >= LIFETIME && longest < LIFETIME + BACKOFF_LONGEST,
+        "{longest:?}"
+    );
     // Both were an hour old; nothing is left, and what comes next is tried at once.
     assert_eq!(world.buried.iter().map(|(_, seq, _)| *seq).collect::<Vec<_>>(), [2, 3]);
     assert!(world.turn().is_empty());
@@ -242,7 +251,10 @@ fn gone_is_not_asked_again_for_an_hour() {
     // Another receiver is another matter.
     world.say("demo", Some("https://b.example"), 6..7);
     let delivery = world.turn().remove(0);
-    assert_eq!((delivery.position, delivery.receiver.url.host_str()), ((1, 6), Some("b.example")));
+    assert_eq!(
+        (delivery.position, delivery.receiver.url.host_str()),
+        ((1, 6), Some("b.example"))
+    );
     world.answer(&delivery, Outcome::Gone);
     world.pass(LIFETIME);
     assert!(world.turn().is_empty());
@@ -259,13 +271,19 @@ fn the_setting_of_now_counts() {
     // It is waiting; the new receiver gets it at once.
     world.say("demo", Some("https://b.example"), 4..4);
     let second = world.turn().remove(0);
-    assert_eq!((second.position, second.receiver.url.host_str()), ((1, 2), Some("b.example")));
+    assert_eq!(
+        (second.position, second.receiver.url.host_str()),
+        ((1, 2), Some("b.example"))
+    );
     // Changed while on its way: what the old one said is of no interest, unless it has it.
     world.say("demo", Some("https://c.example"), 4..4);
     assert!(world.turn().is_empty(), "one at a time");
     world.fail(&second);
     let third = world.turn().remove(0);
-    assert_eq!((third.position, third.receiver.url.host_str()), ((1, 2), Some("c.example")));
+    assert_eq!(
+        (third.position, third.receiver.url.host_str()),
+        ((1, 2), Some("c.example"))
+    );
     // Taken away while on its way.
     world.say("demo", None, 4..4);
     world.answer(&third, Outcome::Taken);
@@ -340,12 +358,17 @@ fn both_receivers_get_everything_whatever_becomes_of_it() {
         }
         flying.extend(world.turn());
         for delivery in std::mem::take(&mut flying) {
-            dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            dice = dice
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
             match dice >> 62 {
                 0 => world.fail(&delivery),
                 1 => flying.push(delivery),
                 _ => {
-                    taken.entry(delivery.queue.clone()).or_default().push(delivery.position.1);
+                    taken
+                        .entry(delivery.queue.clone())
+                        .or_default()
+                        .push(delivery.position.1);
                     world.answer(&delivery, Outcome::Taken);
                 }
             }
@@ -355,7 +378,10 @@ fn both_receivers_get_everything_whatever_becomes_of_it() {
     for _ in 0..10_000 {
         flying.extend(world.turn());
         for delivery in std::mem::take(&mut flying) {
-            taken.entry(delivery.queue.clone()).or_default().push(delivery.position.1);
+            taken
+                .entry(delivery.queue.clone())
+                .or_default()
+                .push(delivery.position.1);
             world.answer(&delivery, Outcome::Taken);
         }
         world.pass(Duration::from_millis(100));
