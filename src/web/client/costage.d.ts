@@ -415,6 +415,7 @@ export interface Changed {
 }
 
 export class Room {
+  private constructor(options: ConnectOptions);
   /** Resolves with the first snapshot; rejects when refused for good. The newest room is the facade's. */
   static connect(options: ConnectOptions): Promise<Room>;
 
