@@ -5,7 +5,7 @@ import { devices as pageDevices } from "./devices.js";
 import { CostageError, claims, command, tell } from "./http.js";
 import { Program, Stage } from "./playback.js";
 import { Publication } from "./publication.js";
-import { hosts, initial, membersRead, reduce, requested, roomRead } from "./state.js";
+import { expired, hosts, initial, membersRead, nextExpiry, reduce, requested, roomRead } from "./state.js";
 import { EventStream } from "./stream.js";
 
 const TOKEN_MARGIN_MS = 20_000; // a token that runs out within this is not used for anything new
@@ -50,6 +50,7 @@ export class Room extends Commands {
   #published = false;
   #stopDevices;
   #reading = null;
+  #expiry = null;
   /** Of whom events spoke since the members were asked for. */
   #touched = new Set();
 
@@ -107,7 +108,15 @@ export class Room extends Commands {
     const seatBefore = this.#state.me.seat;
     this.#state = next;
     this.#seatChanged(seatBefore, next.me.seat);
+    this.#watchExpiry();
     tell(this.#subscribers, next);
+  }
+
+  #watchExpiry() {
+    clearTimeout(this.#expiry);
+    const at = nextExpiry(this.#state);
+    if (at === null || this.#over.signal.aborted) return;
+    this.#expiry = setTimeout(() => this.#change(expired(this.#state, Date.now())), Math.max(0, at - Date.now()));
   }
 
   // ---- the stream
@@ -179,6 +188,7 @@ export class Room extends Commands {
   #end(reason, error) {
     if (this.#over.signal.aborted) return;
     this.#over.abort();
+    clearTimeout(this.#expiry);
     this.#stream?.close();
     this.#stopDevices?.();
     // A token that ran out ends no media: the server keeps it, and so does the page until it closes the room.
@@ -227,13 +237,11 @@ export class Room extends Commands {
   async call(method, path, body) {
     if (this.#over.signal.aborted) throw new CostageError("closed", "This page is no longer in the room.");
     const token = (refused) => this.#tokenFor({ refused });
-    return command({ method, url: this.#url + path, body, token });
-  }
-
-  requested(request) {
-    const now = Date.now();
-    if (request.id && request.kind) this.#change(requested(this.#state, request, now));
-    return { ...request, expires_ms: now + (request.expires_in_ms ?? 0) };
+    const answer = await command({ method, url: this.#url + path, body, token });
+    // Whoever commands is told by the answer, and by no event.
+    const request = answer.request ?? answer;
+    if (request.id && request.kind && request.guest) this.#change(requested(this.#state, request, Date.now()));
+    return answer;
   }
 
   async mute(seat) {

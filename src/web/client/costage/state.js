@@ -34,7 +34,9 @@ export const hosts = (role) => role === "host" || role === "admin" || role === "
 
 const same = (one, other) => one?.user === other?.user;
 const without = (people, user) => people.filter((one) => one.user !== user);
-const withDeadline = (value, now) =>
+
+/** A request with its deadline on this machine's clock. */
+export const withDeadline = (value, now) =>
   value.expires_in_ms === undefined ? value : { ...value, expires_ms: now + value.expires_in_ms };
 
 /** Rows of the interface with their deadlines on this machine's clock. */
@@ -131,6 +133,29 @@ export function roomRead(state, room, now) {
 export function membersRead(state, members, touched) {
   const read = members.filter((member) => !touched.has(member.user));
   return { ...state, members: [...read, ...state.members.filter((member) => touched.has(member.user))] };
+}
+
+/** An event that ends a request may be on its way for so long after the request's time is up. */
+const LATE_MS = 2_000;
+
+/** The state without requests whose time is up: not everybody who saw one is told of its end. */
+export function expired(state, now) {
+  const over = (request) => request.expires_ms !== undefined && request.expires_ms + LATE_MS <= now;
+  const left = (requests) => (requests.some(over) ? requests.filter((request) => !over(request)) : requests);
+  const kept = (request) => (request && over(request) ? null : request);
+  const applications = left(state.applications);
+  const invitations = left(state.invitations);
+  const me = { ...state.me, application: kept(state.me.application), invitation: kept(state.me.invitation) };
+  const mine = me.application === state.me.application && me.invitation === state.me.invitation;
+  if (mine && applications === state.applications && invitations === state.invitations) return state;
+  return { ...state, applications, invitations, me: mine ? state.me : me };
+}
+
+/** When `expired` has something to do next; `null`: nothing is pending. */
+export function nextExpiry(state) {
+  const pending = [...state.applications, ...state.invitations, state.me.application, state.me.invitation];
+  const times = pending.filter((request) => request?.expires_ms !== undefined).map((request) => request.expires_ms + LATE_MS);
+  return times.length ? Math.min(...times) : null;
 }
 
 function roleChanged(state, user, role) {
