@@ -489,7 +489,7 @@ export class Room {
   setLayout(layout: Record<string, unknown>): Promise<Changed>;
   setProgram(program: Record<string, unknown>): Promise<Changed>;
   /** Any call of the interface below `/v1/rooms/{room}`, with token, `Idempotency-Key` and retries. */
-  call<Answer = any>(method: string, path: string, body?: unknown): Promise<Answer>;
+  call<T = any>(method: string, path: string, body?: unknown): Promise<T>;
 
   // Media.
   /** Brings one's camera transport up, or gives the one that is. Resolves when it is live. */
