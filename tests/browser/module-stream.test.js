@@ -136,6 +136,17 @@ for (const [code, reason] of [[4001, "replaced"], [4004, "room_ended"], [4005, "
   });
 }
 
+test("who leaves is told so, even if the stream ends before the answer", async () => {
+  const { page, stream } = await connected();
+  fake.answer = ({ method, path }) => {
+    if (method !== "DELETE" || !path.endsWith("/members/me")) return undefined;
+    stream.close(4005);
+    return { body: { version: 2 } };
+  };
+  await page.evaluate(() => window.room.leave());
+  assert.deepEqual((await log(page)).filter((line) => line.startsWith("closed")), ["closed left"]);
+});
+
 test("a slow reader comes back", async () => {
   const { stream } = await connected();
   stream.close(4002);

@@ -390,7 +390,10 @@ export interface ConnectOptions {
   room: string;
   /** Asked anew for every connection. */
   getToken: () => string | Promise<string>;
-  /** Bring the transport up at once when a guest seat is granted; default true. The host goes live by `publish()`. */
+  /**
+   * Bring the transport up at once when a guest seat is granted; default true. The host goes live by `publish()`. Switch it
+   * off where the person publishes with another program: the newest transport of a seat replaces the older.
+   */
   autoPublish?: boolean;
   /** Close microphone, camera and screen when the seat is lost; default true. */
   closeDevicesWithSeat?: boolean;

@@ -51,6 +51,8 @@ export class Room extends Commands {
   #stopDevices;
   #reading = null;
   #expiry = null;
+  #leaving = false;
+  #closing = null;
   /** Of whom events spoke since the members were asked for. */
   #touched = new Set();
 
@@ -143,6 +145,7 @@ export class Room extends Commands {
           if (envelope.type === "snapshot") resolve();
         },
         onEnd: (reason, error) => {
+          if (this.#leaving) return this.#end("left");
           const words = error ?? new CostageError(reason, ENDS[reason] ?? "The room could not be reached.");
           this.#end(reason, words);
           reject(words);
@@ -204,6 +207,8 @@ export class Room extends Commands {
   }
 
   async leave() {
+    // The server closes the stream of whoever leaves, maybe before it answers.
+    this.#leaving = true;
     try {
       await this.call("DELETE", "/members/me");
     } finally {
@@ -358,11 +363,12 @@ export class Room extends Commands {
     await Promise.all([publication?.close(), this.#closeScreen()]);
   }
 
-  async #closeMedia() {
-    const hadSeat = this.#publication !== null;
-    const players = [...this.#players].map((player) => player.close());
-    if (hadSeat && this.#options.closeDevicesWithSeat) this.devices.close();
-    await Promise.all([this.#closeOwn(), ...players]);
+  #closeMedia() {
+    this.#closing ??= (async () => {
+      if (this.#publication && this.#options.closeDevicesWithSeat) this.devices.close();
+      await Promise.all([this.#closeOwn(), ...[...this.#players].map((player) => player.close())]);
+    })();
+    return this.#closing;
   }
 
   #mustBeOpen() {
