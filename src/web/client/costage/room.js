@@ -10,6 +10,7 @@ import { EventStream } from "./stream.js";
 
 const TOKEN_MARGIN_MS = 20_000; // a token that runs out within this is not used for anything new
 const MOST_MEMBERS = 1_000; // what one answer holds: nobody reads a longer list
+const READINGS = 5; // of one change, while events overtake the answers
 const MOST_SLOTS = 12; // an offer of more does not fit into what a server reads
 
 /** The server this module came from; of a copy that is kept elsewhere, the page's own. */
@@ -49,7 +50,8 @@ export class Room extends Commands {
   /** The transport of this occupancy was brought up once; if somebody closes it, it stays closed. */
   #published = false;
   #stopDevices;
-  #reading = null;
+  #reading = false;
+  #unread = 0;
   #expiry = null;
   #leaving = false;
   #closing = null;
@@ -173,11 +175,19 @@ export class Room extends Commands {
   }
 
   /** Settings, and for a new host the requests that wait: no event carries them. */
-  #readRoom() {
-    this.#reading ??= this.call("GET", "")
-      .then((room) => this.#change(roomRead(this.#state, room, Date.now())))
-      .catch(() => {}) // the next snapshot has it
-      .finally(() => (this.#reading = null));
+  async #readRoom() {
+    this.#unread = READINGS;
+    if (this.#reading) return; // whoever reads sees that there is more
+    this.#reading = true;
+    while (this.#unread > 0 && !this.#over.signal.aborted) {
+      this.#unread -= 1;
+      const room = await this.call("GET", "").catch(() => null); // the next snapshot has it
+      if (!room) break;
+      const overtaken = room.version < this.#state.version;
+      this.#change(roomRead(this.#state, room, Date.now()));
+      if (!overtaken) this.#unread = 0;
+    }
+    this.#reading = false;
   }
 
   #readMembers() {
