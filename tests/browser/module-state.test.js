@@ -73,6 +73,14 @@ test("a request whose time is up goes even if nobody says so", () => {
   assert.deepEqual(expired(host, NOW + 32_000).invitations, []);
 });
 
+test("who gets a seat has no pending request", () => {
+  const changed = { type: "seats.changed", data: { seats: [seat(0, "ann"), seat(1, "bob", "reserved")], joined: [{ seat: 1, user: person("bob") }], left: [], moved: [] } };
+  const invited = requested(after(snapshot()), request("1-1", "invitation", "bob", "ann"), NOW);
+  assert.equal(reduce(invited, changed, NOW).me.invitation, null);
+  const host = after(snapshot({ user: "eve", role: "admin" }, { invitations: [request("1-1", "invitation", "bob", "ann"), request("1-2", "invitation", "gus", "ann")] }));
+  assert.deepEqual(reduce(host, changed, NOW).invitations.map((one) => one.id), ["1-2"]);
+});
+
 test("seats follow their events", () => {
   const seats = [seat(0, "ann"), seat(1, "bob", "reserved"), seat(2)];
   const changed = { type: "seats.changed", version: 6, data: { seats, joined: [{ seat: 1, user: person("bob") }], left: [], moved: [] } };

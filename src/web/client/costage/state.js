@@ -182,7 +182,7 @@ const pending = (state, { request }, now) => requested(state, request, now);
 
 /** What each event does to the state; those not named change nothing but the version. */
 const EVENTS = {
-  "seats.changed": (state, data, now) => seated({ ...state, seats: seatRows(data.seats, now) }),
+  "seats.changed": (state, data, now) => seated({ ...settled(state, data.joined), seats: seatRows(data.seats, now) }),
   "seat.updated": (state, data) => {
     const { seat, locked, audio_locked, video_locked, audio_muted, video_muted } = data;
     return seatRow(state, seat, () => ({ locked, audio_locked, video_locked, audio_muted, video_muted }));
@@ -225,6 +225,15 @@ const EVENTS = {
   audience: (state, { count }) => ({ ...state, audience: count }),
   speaking: (state, { seats }) => ({ ...state, speaking: seats.map(({ seat, audio_level }) => ({ seat, level: audio_level })) }),
 };
+
+/** Whoever got a seat has no pending request any more, and not everybody who saw one is told so. */
+function settled(state, joined = []) {
+  const users = new Set(joined.map(({ user }) => user.user));
+  const theirs = [...state.applications, ...state.invitations, state.me.application, state.me.invitation].filter(
+    (request) => request && users.has(request.guest.user),
+  );
+  return theirs.reduce(finished, state);
+}
 
 function occupied(state, data) {
   const live = data.seat === 0 && state.phase !== "ended" ? { ...state, phase: "live" } : state;
