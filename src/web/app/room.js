@@ -1,6 +1,6 @@
 // What both pages need: which room, as whom, with which token, and errors in plain words.
 
-import { Refused, call } from "./session.js";
+import { call } from "/costage/http.js";
 
 const USER_KEY = "costage-user";
 
@@ -104,9 +104,7 @@ const WORDS = {
 
 /** An error as a sentence for people. */
 export function inWords(error) {
-  if (error instanceof Refused) return WORDS[error.code] ?? sentence(error.message);
-  if (error instanceof TypeError) return "The server can't be reached.";
-  return sentence(error?.message || "Something went wrong.");
+  return WORDS[error?.code] ?? sentence(error?.message || "Something went wrong.");
 }
 
 function sentence(text) {
