@@ -1,6 +1,6 @@
-//! The embedded pages: `/` plays the program of a room, `/publish` puts a camera on a seat. Plain HTML, CSS and modules,
-//! compiled into the binary: no build step, nothing loaded from elsewhere. They use the same interface as any client and
-//! contain no secret.
+//! The embedded pages: `/` plays the program of a room, `/publish` puts a camera on a seat, `/demo` is the whole of it:
+//! hosts, guests and audience in one room. Plain HTML, CSS and modules, compiled into the binary: no build step, nothing
+//! loaded from elsewhere. They use the same interface as any client and contain no secret.
 
 use axum::Router;
 use axum::http::header;
@@ -30,11 +30,33 @@ macro_rules! asset {
 const ASSETS: &[Asset] = &[
     asset!("/", "watch.html", "text/html; charset=utf-8"),
     asset!("/publish", "publish.html", "text/html; charset=utf-8"),
+    asset!("/demo", "demo.html", "text/html; charset=utf-8"),
     asset!("/app/style.css", "app/style.css", "text/css; charset=utf-8"),
     asset!("/app/session.js", "app/session.js", "text/javascript; charset=utf-8"),
     asset!("/app/room.js", "app/room.js", "text/javascript; charset=utf-8"),
     asset!("/app/watch.js", "app/watch.js", "text/javascript; charset=utf-8"),
     asset!("/app/publish.js", "app/publish.js", "text/javascript; charset=utf-8"),
+    asset!("/app/words.js", "app/words.js", "text/javascript; charset=utf-8"),
+    asset!("/app/demo/cards.js", "app/demo/cards.js", "text/javascript; charset=utf-8"),
+    asset!("/app/demo/controls.js", "app/demo/controls.js", "text/javascript; charset=utf-8"),
+    asset!("/app/demo/demo.css", "app/demo/demo.css", "text/css; charset=utf-8"),
+    asset!("/app/demo/devices.js", "app/demo/devices.js", "text/javascript; charset=utf-8"),
+    asset!("/app/demo/dialog.js", "app/demo/dialog.js", "text/javascript; charset=utf-8"),
+    asset!("/app/demo/dom.js", "app/demo/dom.js", "text/javascript; charset=utf-8"),
+    asset!("/app/demo/join.js", "app/demo/join.js", "text/javascript; charset=utf-8"),
+    asset!("/app/demo/layout.js", "app/demo/layout.js", "text/javascript; charset=utf-8"),
+    asset!("/app/demo/live.js", "app/demo/live.js", "text/javascript; charset=utf-8"),
+    asset!("/app/demo/main.js", "app/demo/main.js", "text/javascript; charset=utf-8"),
+    asset!("/app/demo/news.js", "app/demo/news.js", "text/javascript; charset=utf-8"),
+    asset!("/app/demo/panel.js", "app/demo/panel.js", "text/javascript; charset=utf-8"),
+    asset!("/app/demo/people.js", "app/demo/people.js", "text/javascript; charset=utf-8"),
+    asset!("/app/demo/quality.js", "app/demo/quality.js", "text/javascript; charset=utf-8"),
+    asset!("/app/demo/requests.js", "app/demo/requests.js", "text/javascript; charset=utf-8"),
+    asset!("/app/demo/seats.js", "app/demo/seats.js", "text/javascript; charset=utf-8"),
+    asset!("/app/demo/settings.js", "app/demo/settings.js", "text/javascript; charset=utf-8"),
+    asset!("/app/demo/stage.css", "app/demo/stage.css", "text/css; charset=utf-8"),
+    asset!("/app/demo/stage.js", "app/demo/stage.js", "text/javascript; charset=utf-8"),
+    asset!("/app/demo/tile.js", "app/demo/tile.js", "text/javascript; charset=utf-8"),
     asset!("/favicon.svg", "app/favicon.svg", "image/svg+xml"),
 ];
 
@@ -83,7 +105,7 @@ mod tests {
             .filter(|asset| asset.content_type.starts_with("text/javascript"))
         {
             for rest in module.body.split(" from \"").skip(1) {
-                let target = rest.split('"').next().unwrap().replacen('.', "/app", 1);
+                let target = resolve(module.path, rest.split('"').next().unwrap());
                 assert!(
                     ASSETS.iter().any(|asset| asset.path == target),
                     "{} imports {target}",
@@ -91,6 +113,23 @@ mod tests {
                 );
             }
         }
+    }
+
+    /// What a module at `from` means by `target`.
+    fn resolve(from: &str, target: &str) -> String {
+        if target.starts_with('/') {
+            return target.to_owned();
+        }
+        let mut parts: Vec<&str> = from.split('/').collect();
+        parts.pop();
+        for part in target.split('/') {
+            match part {
+                "." => {}
+                ".." => drop(parts.pop()),
+                name => parts.push(name),
+            }
+        }
+        parts.join("/")
     }
 
     #[test]
