@@ -106,18 +106,20 @@ export class Cards {
     const { room, mutedBy } = this.#live;
     const { microphone, camera } = room.devices.state;
     const cards = [];
-    for (const [device, state] of Object.entries({ microphone, camera })) {
-      const words = state.error && state.status === "closed" ? deviceTrouble(device, state.error) : "";
-      if (!words) continue;
-      const open = () => (device === "camera" ? room.devices.openCamera() : room.devices.openMicrophone());
-      const keeps = seat.seat === 0 ? "You stay live without it." : "You keep your seat.";
+    const failed = Object.entries({ microphone, camera }).filter(([, one]) => one.status === "closed" && deviceTrouble("camera", one.error));
+    if (failed.length) {
+      const names = failed.map(([device]) => device).join(" and ");
+      const open = async () => {
+        for (const [device] of failed) await (device === "camera" ? room.devices.openCamera() : room.devices.openMicrophone()).catch(() => {});
+      };
+      const keeps = seat.seat === 0 ? "You stay live without." : "You keep your seat.";
       cards.push({
-        id: `device-${device}`,
-        icon: device === "camera" ? "camera-off" : "mic-off",
+        id: `device-${names}`,
+        icon: camera.error ? "camera-off" : "mic-off",
         tone: "warn",
-        title: device === "camera" ? "No camera" : "No microphone",
-        text: `${words} ${keeps}`,
-        actions: [{ word: "Try again", kind: "primary", run: () => open().catch(() => {}) }],
+        title: `No ${names}`,
+        text: `${deviceTrouble(names, failed[0][1].error)} ${keeps}`,
+        actions: [{ word: "Try again", kind: "primary", run: open }],
       });
     }
     const locks = [seat.audio_locked && "microphone", seat.video_locked && "camera"].filter(Boolean);
@@ -140,7 +142,12 @@ export class Cards {
 
   #host() {
     const { state } = this.#live;
-    if (state.phase !== "host_away" || state.me.role === "host") return [];
+    if (state.me.role === "host" && !this.#live.room.publication) {
+      const go = { word: "Go live", kind: "primary", run: () => this.#live.goLive() };
+      const away = state.phase === "host_away" ? "The others wait for you." : "The others see you as soon as you go live.";
+      return [{ id: "go", icon: "program", title: "You are not live", text: away, actions: [go] }];
+    }
+    if (state.phase !== "host_away") return [];
     const seat = state.seats[0];
     const back = (ms) => (ms > 0 ? `The live goes on for ${seconds(ms)} without the host.` : "The guests stay on the stage.");
     return [{ id: "host-away", icon: "clock", tone: "warn", title: "The host is away", text: back, until: seat?.until_ms ?? 0 }];

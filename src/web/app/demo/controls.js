@@ -65,7 +65,7 @@ export class Controls {
     const base = { id: "microphone", label: "switch the microphone on", icon: "mic-off", tone: "off" };
     if (seat?.audio_locked) return { ...base, icon: "lock", word: "Locked", disabled: true, label: "a host has locked your microphone" };
     if (status === "opening") return { ...base, word: "Opening…", disabled: true };
-    if (status === "closed") return { ...base, word: error ? "Mic blocked" : "Mic off", run: () => this.#live.device("microphone", true) };
+    if (status === "closed") return { ...base, word: error ? "Blocked" : "Mic off", run: () => this.#live.device("microphone", true) };
     if (muted || seat?.audio_muted) return { ...base, word: "Muted", label: "unmute the microphone", run: () => this.#live.run(() => room.unmute()) };
     return { ...base, icon: "mic", tone: "", word: "Mic on", label: "mute the microphone", run: () => this.#live.run(() => room.mute()) };
   }

@@ -4,8 +4,6 @@ import { inWords } from "../words.js";
 import { ask } from "./dialog.js";
 import { h, icon, text } from "./dom.js";
 
-const NAMES = { microphone: "microphone", camera: "camera", screen: "screen" };
-
 /**
  * Asks what to bring: `{media: "av"|"audio", seat}`, or `null`. A preview opens the camera only when asked for.
  * `seats`: free seats to choose from, if there is a choice.
@@ -68,10 +66,9 @@ export async function open(devices, media) {
   }
 }
 
-/** Why a device is not open. */
-export function deviceTrouble(device, error) {
-  if (error.code === "cancelled") return "";
-  const what = NAMES[device];
+/** Why a device (or two: `what` is their name) is not open; nothing if nothing is wrong. */
+export function deviceTrouble(what, error) {
+  if (!error || error.code === "cancelled") return "";
   const known = {
     device_denied: `The browser does not allow the ${what} here. Allow it beside the page's address, then try again.`,
     device_not_found: `This machine has no ${what}.`,

@@ -29,7 +29,9 @@ function fit(width, height, ratio = WIDE) {
 function narrow(width, height, count) {
   if (count === 1) return flow([width, Math.min(height, width * 1.3)], [0, 0], 1);
   if (count === 2) {
-    const each = [width, Math.min((height - GAP) / 2, width * 0.9)];
+    const low = (height - GAP) / 2;
+    // Little height is left, as with cards below: side by side then.
+    const each = low < width * 0.45 ? [(width - GAP) / 2, Math.min(height, width * 0.6)] : [width, Math.min(low, width * 0.9)];
     return flow(each, each, 1);
   }
   const main = [width, width / WIDE];
@@ -49,7 +51,7 @@ function pair(width, height) {
 
 /** The large one at the left, `others` in columns beside it that are as high as it: whatever fills the stage best. */
 function beside(width, height, others) {
-  let best = { area: 0 };
+  let best = { score: 0 };
   for (let columns = 1; columns <= 4; columns += 1) {
     const rows = Math.ceil(others / columns);
     for (let tall = height; tall > 120; tall -= STEP) {
@@ -58,12 +60,11 @@ function beside(width, height, others) {
       const ratio = RATIOS.find((one) => columns * (low * one + GAP) <= left);
       if (!ratio) continue;
       const side = [low * ratio, low];
-      // Small tiles count double: faces must be seen.
-      const area = tall * tall * WIDE + 2 * others * side[0] * side[1];
-      if (area > best.area) best = { area, main: [tall * WIDE, tall], side, columns, rows };
-      break;
+      // Lengths, not areas: a large picture must not be bought with faces too small to see.
+      const score = Math.sqrt(tall * tall * WIDE) + others * Math.sqrt(side[0] * side[1]);
+      if (score > best.score) best = { score, main: [tall * WIDE, tall], side, columns, rows };
     }
   }
-  if (!best.area) return narrow(width, height, others + 1);
+  if (!best.score) return narrow(width, height, others + 1);
   return { layout: "beside", main: round(best.main), side: round(best.side), columns: best.columns, rows: best.rows };
 }

@@ -48,7 +48,7 @@ export class Requests {
       menu(more, name(request.guest), items);
     });
     row.side.append(more);
-    row.element.append(h("div", { class: "actions" }, yes, no));
+    row.element.append(h("div", { class: "decide" }, yes, no));
     return {
       element: row.element,
       update: (next) => {
@@ -56,7 +56,7 @@ export class Requests {
         const who = name(next.guest);
         row.who(next.guest);
         const what = next.media === "audio" ? "Microphone only" : "Camera + microphone";
-        text(row.words, `${what}${next.seat > 0 ? ` · seat ${next.seat}` : ""} · waits ${waited(next)}, ${left(next)} left`);
+        text(row.words, `${what}${next.seat > 0 ? ` · seat ${next.seat}` : ""}. Waiting for ${waited(next)}, ${left(next)} left`);
         set(yes, "aria-label", `Accept ${who}`);
         set(no, "aria-label", `Decline ${who}`);
         set(more, "aria-label", `More about the request of ${who}`);

@@ -87,7 +87,8 @@ function attach(video, { stream, own, sound, sink }, onBlocked) {
 }
 
 function stateWords({ seat }) {
-  const left = seat.until_ms ? ` ${seconds(seat.until_ms - Date.now())}` : "";
+  const ms = (seat.until_ms ?? 0) - Date.now();
+  const left = ms > 0 ? ` ${seconds(ms)}` : "";
   if (seat.state === "reserved") return seat.seat === 0 ? "Not live yet" : `Connecting…${left}`;
   if (seat.state === "held") return seat.seat === 0 ? `Host is away${left && ", back within"}${left}` : `Reconnecting…${left}`;
   return "";
