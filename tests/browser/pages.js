@@ -17,6 +17,9 @@ export async function startPages() {
   for (const [, path, file, type] of source.matchAll(/asset!\(\s*"([^"]+)",\s*"([^"]+)",\s*"([^"]+)"\s*\)/g)) {
     assets.set(path, { file: join(WEB, file), type });
   }
+  for (const [, path] of source.matchAll(/module!\(\s*"([^"]+)"\s*\)/g)) {
+    assets.set(path, { file: join(WEB, "client", path), type: "text/javascript; charset=utf-8" });
+  }
   assets.set("/costage.js", { file: join(HERE, "fake/costage.js"), type: "text/javascript; charset=utf-8" });
   const server = createServer(async (request, response) => {
     const { pathname } = new URL(request.url, "http://localhost");

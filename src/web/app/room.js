@@ -1,6 +1,6 @@
 // What both pages need: which room, as whom, with which token, and errors in plain words.
 
-import { call } from "./session.js";
+import { call } from "/costage/http.js";
 
 export { inWords } from "./words.js";
 

@@ -1,6 +1,6 @@
 // `/`: plays the program of a room, or with ?seat=N one seat.
 
-import { Session } from "./session.js";
+import { Session } from "/costage/session.js";
 import { $, Meter, Tokens, inWords, parameters, roomUrl, show, showStats } from "./room.js";
 
 const STALLED_S = 3; // no new frame for so long: say so, the session itself may be fine

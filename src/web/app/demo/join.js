@@ -1,6 +1,6 @@
 // Who comes, as what, into which room: the form before the room, tokens, and opening a room that is not there yet.
 
-import { call } from "../session.js";
+import { call } from "/costage/http.js";
 import { parameters, roomUrl } from "../room.js";
 import { inWords } from "../words.js";
 import { $, name as nameOf, text } from "./dom.js";

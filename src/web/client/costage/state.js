@@ -1,0 +1,252 @@
+// What the page knows of a room: a snapshot, then one event after the other. Pure: the clock is an argument, every change
+// makes new objects, and nothing here knows of a network.
+
+/** Of finished requests, so that a late answer does not bring one back; more than anybody has open at once. */
+const REMEMBERED = 64;
+
+const NOBODY = { user: "", role: "member", seat: null, application: null, invitation: null };
+
+/** @typedef {import("../costage.js").RoomState} RoomState */
+
+/** Before the first snapshot. */
+export function initial(id, { user = "", role = "member" } = {}) {
+  return {
+    id,
+    phase: "idle",
+    epoch: 0,
+    version: 0,
+    seats: [],
+    host: null,
+    settings: {},
+    me: { ...NOBODY, user, role },
+    members: [],
+    applications: [],
+    invitations: [],
+    audience: 0,
+    speaking: [],
+    connection: "connecting",
+    finished: [],
+  };
+}
+
+/** Whether a member with this role is shown requests and members. */
+export const hosts = (role) => role === "host" || role === "admin" || role === "service";
+
+const same = (one, other) => one?.user === other?.user;
+const without = (people, user) => people.filter((one) => one.user !== user);
+const withDeadline = (value, now) =>
+  value.expires_in_ms === undefined ? value : { ...value, expires_ms: now + value.expires_in_ms };
+
+/** Rows of the interface with their deadlines on this machine's clock. */
+const seatRows = (seats, now) =>
+  seats.map((seat) => (seat.until_in_ms === undefined ? seat : { ...seat, until_ms: now + seat.until_in_ms }));
+
+/** `me` as the seats have it. */
+function seated(state) {
+  const mine = state.seats.find((seat) => seat.user && seat.user.user === state.me.user);
+  const seat = mine ? mine.seat : null;
+  return seat === state.me.seat ? state : { ...state, me: { ...state.me, seat } };
+}
+
+/** Changes one row of the seat list. */
+function seatRow(state, number, change) {
+  if (!state.seats.some((seat) => seat.seat === number)) return state;
+  return { ...state, seats: state.seats.map((seat) => (seat.seat === number ? { ...seat, ...change(seat) } : seat)) };
+}
+
+const listOf = (kind) => (kind === "invitation" ? "invitations" : "applications");
+
+/** Puts a request where it belongs: into the hosts' list, and to oneself if one is its guest. */
+export function requested(state, request, now) {
+  if (state.finished.includes(request.id)) return state;
+  if (request.state !== "pending") return finished(state, request);
+  const timed = withDeadline(request, now);
+  let next = state;
+  if (hosts(state.me.role)) {
+    const list = listOf(request.kind);
+    // A new one of the same person replaces the old one.
+    const others = state[list].filter((one) => one.id !== request.id && !same(one.guest, request.guest));
+    next = { ...next, [list]: [...others, timed] };
+  }
+  if (request.guest?.user === state.me.user) next = { ...next, me: { ...next.me, [request.kind]: timed } };
+  return next;
+}
+
+/** Takes a request away that is over. */
+export function finished(state, { id, kind }) {
+  const list = listOf(kind);
+  const known = state[list].some((one) => one.id === id);
+  const mine = state.me[kind]?.id === id;
+  return {
+    ...state,
+    finished: [...state.finished.filter((one) => one !== id), id].slice(-REMEMBERED),
+    [list]: known ? state[list].filter((one) => one.id !== id) : state[list],
+    me: mine ? { ...state.me, [kind]: null } : state.me,
+  };
+}
+
+function snapshot(state, envelope, now) {
+  const { data } = envelope;
+  const room = data.room && typeof data.room === "object" ? { ...data, ...data.room } : data;
+  const {
+    phase, seats = [], host = null, me = {}, members = [], applications = [], invitations = [], audience, speaking = [],
+    seat_mode, max_guests, public_program, policies, program, layout, metadata, urls, outputs,
+  } = room;
+  const own = { ...NOBODY, user: me.user ?? state.me.user, role: me.role ?? state.me.role };
+  const timed = (requests) => requests.map((request) => withDeadline(request, now));
+  const mine = (kind, requests) =>
+    me[kind] ? withDeadline(me[kind], now) : (timed(requests).find((one) => one.guest?.user === own.user) ?? null);
+  return seated({
+    ...state,
+    phase,
+    epoch: envelope.epoch ?? room.epoch,
+    version: envelope.version ?? room.version,
+    seats: seatRows(seats, now),
+    host,
+    settings: { seat_mode, max_guests, public_program, policies, program, layout, metadata, urls, outputs },
+    me: { ...own, application: mine("application", applications), invitation: mine("invitation", invitations) },
+    members,
+    applications: timed(applications),
+    invitations: timed(invitations),
+    audience: audience?.count ?? audience ?? state.audience,
+    speaking,
+    finished: [],
+  });
+}
+
+function roleChanged(state, user, role) {
+  return user === state.me.user && role && role !== state.me.role && state.me.role !== "service"
+    ? { ...state, me: { ...state.me, role } }
+    : state;
+}
+
+function memberChanged(state, data) {
+  const member = data.member ?? data;
+  if (!member.user) return state;
+  const known = state.members.some((one) => one.user === member.user);
+  const members = known
+    ? state.members.map((one) => (one.user === member.user ? member : one))
+    : [...state.members, member];
+  return roleChanged({ ...state, members }, member.user, member.role);
+}
+
+function hostChanged(state, { host }) {
+  const role = host.user === state.me.user ? "host" : state.me.role === "host" ? "admin" : state.me.role;
+  return roleChanged({ ...state, host }, state.me.user, role);
+}
+
+const requestOf = (data) => data.request ?? data;
+const over = (state, data) => {
+  const request = requestOf(data);
+  return request.id ? finished(state, request) : state;
+};
+const pending = (state, data, now) => requested(state, requestOf(data), now);
+
+/** What each event does to the state; those not named change nothing but the version. */
+const EVENTS = {
+  "seats.changed": (state, data, now) => seated({ ...state, seats: seatRows(data.seats, now) }),
+  "seat.updated": (state, data) => {
+    const { seat, locked, audio_locked, video_locked, audio_muted, video_muted } = data;
+    return seatRow(state, seat, () => ({ locked, audio_locked, video_locked, audio_muted, video_muted }));
+  },
+  "seat.connected": (state, data) => occupied(state, data),
+  "seat.resumed": (state, data) => occupied(state, data),
+  "seat.suspended": (state, data, now) =>
+    seatRow(state, data.seat, () => {
+      const { until, until_in_ms } = data;
+      return { state: "held", until, until_in_ms, until_ms: until_in_ms === undefined ? undefined : now + until_in_ms };
+    }),
+  "seat.media": (state, { seat, source, audio, video }) =>
+    seatRow(state, seat, (row) => {
+      const known = row.sources?.[source] ?? { width: null, height: null, codec: null };
+      const flows = { audio: audio === "on", video: video === "on", audio_state: audio, video_state: video };
+      const none = audio === "off" && video === "off" && source === "screen";
+      return { sources: { camera: null, screen: null, ...row.sources, [source]: none ? null : { ...known, ...flows } } };
+    }),
+  "application.received": pending,
+  "application.cancelled": over,
+  "application.responded": over,
+  "application.processed": over,
+  "application.no_response": over,
+  "application.closed": over,
+  "invitation.received": pending,
+  "invitation.cancelled": over,
+  "invitation.responded": over,
+  "invitation.no_response": over,
+  "invitation.closed": over,
+  "host.away": (state) => ({ ...state, phase: "host_away" }),
+  "host.back": (state) => ({ ...state, phase: "live" }),
+  "host.changed": hostChanged,
+  "room.updated": (state, data) => {
+    const { phase, host, seats: _, ...settings } = data;
+    const known = Object.fromEntries(Object.entries(settings).filter(([name]) => name in SETTINGS));
+    return { ...state, phase: phase ?? state.phase, host: host ?? state.host, settings: { ...state.settings, ...known } };
+  },
+  "room.ended": (state) => ({ ...state, phase: "ended", applications: [], invitations: [], speaking: [] }),
+  "member.joined": memberChanged,
+  "member.updated": memberChanged,
+  "member.left": (state, data) => {
+    const user = (data.member ?? data).user;
+    return { ...state, members: without(state.members, user) };
+  },
+  audience: (state, { count }) => ({ ...state, audience: count }),
+  speaking: (state, { seats }) => ({ ...state, speaking: seats.map((one) => ({ ...one, level: one.level ?? one.audio_level })) }),
+};
+
+const SETTINGS = Object.fromEntries(
+  ["seat_mode", "max_guests", "public_program", "policies", "program", "layout", "metadata", "urls", "outputs"].map((n) => [n, 1]),
+);
+
+function occupied(state, data) {
+  const live = data.seat === 0 && state.phase !== "ended" ? { ...state, phase: "live" } : state;
+  return seatRow(live, data.seat, () => ({
+    state: "occupied", since: data.since ?? data.at, until: undefined, until_in_ms: undefined, until_ms: undefined,
+  }));
+}
+
+/**
+ * The state after one message of the room.
+ *
+ * @param {RoomState} state
+ * @param {import("../costage.js").Envelope} envelope
+ * @param {number} now milliseconds, as `Date.now()` counts
+ */
+export function reduce(state, envelope, now) {
+  if (envelope.type === "snapshot") return snapshot(state, envelope, now);
+  const version = Math.max(state.version, envelope.version ?? 0);
+  const counted = version === state.version ? state : { ...state, version };
+  const change = Object.hasOwn(EVENTS, envelope.type) ? EVENTS[envelope.type] : null;
+  return change ? change(counted, envelope.data ?? {}, now) : counted;
+}
+
+/** Follows `seq` and `prev`: what is new, what came twice, and where something is missing. */
+export class Sequence {
+  #epoch = null;
+  #seq = 0;
+
+  /** For `?after=`: up to where everything is known; `null` before the first snapshot. */
+  get after() {
+    return this.#epoch === null ? null : `${this.#epoch}.${this.#seq}`;
+  }
+
+  /** Start over with a snapshot. */
+  forget() {
+    this.#epoch = null;
+    this.#seq = 0;
+  }
+
+  /** @returns {"new" | "known" | "gap"} */
+  judge({ type, epoch, seq, prev }) {
+    if (type === "snapshot") {
+      this.#epoch = epoch;
+      this.#seq = seq;
+      return "new";
+    }
+    if (epoch !== this.#epoch) return "gap";
+    if (seq <= this.#seq) return "known";
+    // An earlier `prev` is fine: what lies between was not for us, or was in the snapshot.
+    if (typeof prev === "number" && prev > this.#seq) return "gap";
+    this.#seq = seq;
+    return "new";
+  }
+}
