@@ -56,9 +56,6 @@ export class Live {
     $("live").hidden = false;
     this.#panel.toggle(this.ui.panel, this.runs ? "requests" : "people");
     this.show(this.ui.view);
-    // Back after a reload: the seat was kept, so the transport comes back as well.
-    const { me } = this.state;
-    if (me.seat > 0 && !room.publication) this.run(() => room.publish());
   }
 
   get state() {
