@@ -134,7 +134,7 @@ export interface RoomState {
   readonly host: Person | null;
   readonly settings: Settings;
   readonly me: Me;
-  /** Who is in the room; filled for hosts, admins and service keys. */
+  /** Who is in the room, at most the first thousand; filled for hosts, admins and service keys. */
   readonly members: readonly Member[];
   /** Pending applications; filled for hosts, admins and service keys. */
   readonly applications: readonly Request[];
@@ -163,47 +163,59 @@ export interface Envelope<Data = any> {
 export type CloseReason =
   | "left" | "closed" | "replaced" | "removed" | "room_ended" | "token_expired" | (string & {});
 
+export interface Answered {
+  request: Request;
+  accepted: boolean;
+  seat: number | null;
+  /** Who answered. */
+  by: Person | null;
+}
+export interface Unanswered {
+  request: Request;
+  reason: "timeout" | "already_seated" | "left" | "room_ended" | "seats_disabled";
+}
+
 /** The room's events (names and data as in the interface) and, below them, the module's own. */
 export interface RoomEvents {
-  snapshot: any;
+  snapshot: { room: any; you: Me & Person };
   "seats.changed": {
     seats: Seat[];
-    joined: (Person & { seat: number })[];
-    left: (Person & { seat: number; reason: LeaveReason })[];
-    moved: (Person & { from: number; to: number })[];
+    joined: { seat: number; user: Person }[];
+    left: { seat: number; user: Person; reason: LeaveReason }[];
+    moved: { from: number; to: number; user: Person }[];
   };
   "seat.granted": Granted & { media?: RequestMedia };
   "seat.kicked": { seat: number; reason: LeaveReason; note?: string | null; by?: Person | null };
   "seat.updated": Pick<Seat, "seat" | "locked" | "audio_locked" | "video_locked" | "audio_muted" | "video_muted">;
   /** A host asks to switch something on: only the person may. */
-  "seat.asked": { seat: number; audio: boolean; video: boolean };
-  "seat.connected": any;
-  "seat.resumed": any;
-  "seat.suspended": any;
+  "seat.asked": { seat: number; by: Person | null; audio: boolean; video: boolean };
+  "seat.connected": { seat: number; user: Person };
+  "seat.resumed": { seat: number; user: Person };
+  "seat.suspended": { seat: number; user: Person; until?: string; until_in_ms?: number };
   "seat.first_frame": any;
   "seat.media": { seat: number; source: SourceName; audio: TrackState; video: TrackState };
-  "application.received": any;
-  "application.cancelled": any;
-  "application.responded": any;
-  "application.processed": any;
-  "application.no_response": any;
-  "application.closed": any;
-  "invitation.received": any;
-  "invitation.cancelled": any;
-  "invitation.responded": any;
-  "invitation.no_response": any;
-  "invitation.closed": any;
-  "host.away": any;
-  "host.back": any;
+  "application.received": { request: Request };
+  "application.cancelled": { request: Request };
+  "application.responded": Answered & { reason: string | null };
+  "application.processed": Answered;
+  "application.no_response": Unanswered;
+  "application.closed": Unanswered;
+  "invitation.received": { request: Request };
+  "invitation.cancelled": { request: Request };
+  "invitation.responded": Answered & { reason: string | null };
+  "invitation.no_response": Unanswered;
+  "invitation.closed": Unanswered;
+  "host.away": { host: Person; until?: string; until_in_ms?: number };
+  "host.back": { host: Person };
   "host.changed": { host: Person; previous: Person };
-  "room.updated": any;
+  "room.updated": { phase: Phase; max_guests: number };
   "room.ended": { reason: string };
-  "member.joined": any;
-  "member.updated": any;
-  "member.left": any;
+  "member.joined": { member: Member };
+  "member.updated": { member: Member };
+  "member.left": { member: Member; reason: string };
   audience: { count: number };
-  speaking: any;
-  "stage.slots": any;
+  speaking: { seats: { seat: number; audio_level: number }[] };
+  "stage.slots": { viewer: string; slots: Omit<SlotView, "user" | "stream">[] };
   /** The module's: the event stream's state changed. */
   connection: { connection: Connection };
   /** The module's: the room is over for this page and nothing reconnects. */
@@ -348,6 +360,7 @@ export class Devices {
   /** For a local preview: camera and microphone as they are open. The same object always. */
   readonly stream: MediaStream;
   readonly screenStream: MediaStream | null;
+  /** Called at once and after every change. */
   subscribe(listener: (state: DevicesState) => void): () => void;
   openMicrophone(options?: { deviceId?: string }): Promise<void>;
   closeMicrophone(): void;
@@ -374,7 +387,7 @@ export class Devices {
 // ---- the room
 
 export interface ConnectOptions {
-  /** The server's origin (and prefix); default: where this module came from. */
+  /** The server's origin (and prefix); default: where this module came from, or of a copy of it the page's own. */
   url?: string;
   room: string;
   /** Asked anew for every connection. */
@@ -402,6 +415,7 @@ export interface Changed {
 }
 
 export class Room {
+  private constructor(options: ConnectOptions);
   /** Resolves with the first snapshot; rejects when refused for good. The newest room is the facade's. */
   static connect(options: ConnectOptions): Promise<Room>;
 

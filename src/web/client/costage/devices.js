@@ -73,6 +73,7 @@ export class Devices {
 
   subscribe(listener) {
     this.#subscribers.add(listener);
+    listener(this.#state);
     return () => this.#subscribers.delete(listener);
   }
 

@@ -72,7 +72,23 @@ function retrack(stream, tracks) {
 }
 
 function addReceivers(pc) {
-  return ["video", "audio"].map((kind) => pc.addTransceiver(kind, { direction: "recvonly" }).receiver.track);
+  return ["video", "audio"].map((kind) => {
+    const transceiver = pc.addTransceiver(kind, { direction: "recvonly" });
+    offerLess(transceiver, kind);
+    return transceiver.receiver.track;
+  });
+}
+
+/** What a publisher here may send. Browsers list much more, and an offer of many slots has to stay readable (64 KiB). */
+const PLAYABLE = [/^audio\/opus/, /^video\/h264.*packetization-mode=1/, /^video\/vp8/, /^video\/vp9.*profile-id=0/, /^video\/av1/, /^video\/rtx/];
+
+function offerLess(transceiver, kind) {
+  const all = globalThis.RTCRtpReceiver?.getCapabilities?.(kind)?.codecs ?? [];
+  const codecs = all.filter(({ mimeType, sdpFmtpLine = "" }) => {
+    const name = `${mimeType} ${sdpFmtpLine}`.toLowerCase();
+    return PLAYABLE.some((pattern) => pattern.test(name));
+  });
+  if (codecs.length && transceiver.setCodecPreferences) transceiver.setCodecPreferences(codecs);
 }
 
 export class Program extends Player {

@@ -5,10 +5,11 @@ import { devices as pageDevices } from "./devices.js";
 import { CostageError, claims, command, tell } from "./http.js";
 import { Program, Stage } from "./playback.js";
 import { Publication } from "./publication.js";
-import { initial, reduce, requested } from "./state.js";
+import { hosts, initial, membersRead, reduce, requested, roomRead } from "./state.js";
 import { EventStream } from "./stream.js";
 
 const TOKEN_MARGIN_MS = 20_000; // a token that runs out within this is not used for anything new
+const MOST_MEMBERS = 1_000; // what one answer holds: nobody reads a longer list
 const MOST_SLOTS = 12; // an offer of more does not fit into what a server reads
 
 /** The server this module came from; of a copy that is kept elsewhere, the page's own. */
@@ -48,6 +49,9 @@ export class Room extends Commands {
   /** The transport of this occupancy was brought up once; if somebody closes it, it stays closed. */
   #published = false;
   #stopDevices;
+  #reading = null;
+  /** Of whom events spoke since the members were asked for. */
+  #touched = new Set();
 
   /** @param {import("../costage.js").ConnectOptions} options */
   static async connect(options) {
@@ -143,12 +147,32 @@ export class Room extends Commands {
 
   #take(envelope) {
     const { type, data } = envelope;
+    const before = this.#state.me.role;
+    if (type.startsWith("member.")) this.#touched.add(data.member.user);
     this.#change(reduce(this.#state, envelope, Date.now()));
     if (type === "seat.granted") this.#granted(data);
     if (type === "snapshot") this.#resume();
+    const promoted = !hosts(before) && hosts(this.#state.me.role);
+    if (type === "room.updated" || promoted) this.#readRoom();
+    if (hosts(this.#state.me.role) && (type === "snapshot" || promoted)) this.#readMembers();
     this.#emit(type, data, envelope);
     this.#emit("*", data, envelope);
     if (type === "room.ended") this.#end("room_ended");
+  }
+
+  /** Settings, and for a new host the requests that wait: no event carries them. */
+  #readRoom() {
+    this.#reading ??= this.call("GET", "")
+      .then((room) => this.#change(roomRead(this.#state, room, Date.now())))
+      .catch(() => {}) // the next snapshot has it
+      .finally(() => (this.#reading = null));
+  }
+
+  #readMembers() {
+    this.#touched.clear();
+    this.call("GET", `/members?limit=${MOST_MEMBERS}`)
+      .then(({ members }) => this.#change(membersRead(this.#state, members, this.#touched)))
+      .catch(() => {}); // events go on telling who comes and goes
   }
 
   /** Nothing comes back after this. */

@@ -139,6 +139,7 @@ export class Session {
 
   /** ICE restart (RFC 9725 section 4.3.3): new credentials, the same session. */
   async #restart(pc) {
+    if (!this.#resource) throw new Error("The session was given up.");
     pc.restartIce();
     await pc.setLocalDescription();
     this.#token = await this.#options.token(false);
@@ -167,15 +168,12 @@ export class Session {
     }
   }
 
-  /** The page goes away: no time to wait for anything. */
+  /** The page goes away: no time to wait for anything. One that comes back finds the session lost, and begins anew. */
   #leave() {
-    if (this.#resource) {
-      const headers = this.#token ? { Authorization: `Bearer ${this.#token}` } : {};
-      fetch(this.#resource, { method: "DELETE", keepalive: true, headers }).catch(() => {});
-    }
+    if (!this.#resource) return;
+    const headers = this.#token ? { Authorization: `Bearer ${this.#token}` } : {};
+    fetch(this.#resource, { method: "DELETE", keepalive: true, headers }).catch(() => {});
     this.#resource = null;
-    this.#over.abort();
-    this.#pc?.close();
   }
 }
 

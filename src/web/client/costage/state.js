@@ -85,33 +85,52 @@ export function finished(state, { id, kind }) {
   };
 }
 
+/** What of a room is neither seats nor people. */
+const SETTINGS = [
+  "seat_mode", "max_guests", "public_program", "policies", "program", "layout", "metadata", "urls", "outputs",
+];
+const settingsOf = (room) => Object.fromEntries(SETTINGS.filter((name) => name in room).map((name) => [name, room[name]]));
+
+/** `data: {room, you}`: the room as a `GET` gives it, and who is asking. Members are not in it; those known stay. */
 function snapshot(state, envelope, now) {
-  const { data } = envelope;
-  const room = data.room && typeof data.room === "object" ? { ...data, ...data.room } : data;
-  const {
-    phase, seats = [], host = null, me = {}, members = [], applications = [], invitations = [], audience, speaking = [],
-    seat_mode, max_guests, public_program, policies, program, layout, metadata, urls, outputs,
-  } = room;
-  const own = { ...NOBODY, user: me.user ?? state.me.user, role: me.role ?? state.me.role };
-  const timed = (requests) => requests.map((request) => withDeadline(request, now));
-  const mine = (kind, requests) =>
-    me[kind] ? withDeadline(me[kind], now) : (timed(requests).find((one) => one.guest?.user === own.user) ?? null);
+  const { room, you = {} } = envelope.data;
+  const me = { ...NOBODY, user: you.user ?? state.me.user, role: you.role ?? state.me.role };
+  const own = (kind) => (you[kind] ? withDeadline(you[kind], now) : null);
+  return seated({
+    ...roomRead({ ...state, version: 0, epoch: envelope.epoch, me, finished: [] }, room, now),
+    me: { ...me, application: own("application"), invitation: own("invitation") },
+    version: envelope.version,
+    speaking: (room.seats ?? []).filter((seat) => seat.speaking).map(({ seat, audio_level }) => ({ seat, level: audio_level })),
+  });
+}
+
+/** The state after the room was read: what events do not carry. One that is older than what is known changes nothing. */
+export function roomRead(state, room, now) {
+  if (room.version < state.version || (room.epoch ?? state.epoch) !== state.epoch) return state;
+  const timed = (requests = []) =>
+    hosts(state.me.role) ? requests.filter(({ id }) => !state.finished.includes(id)).map((one) => withDeadline(one, now)) : [];
   return seated({
     ...state,
-    phase,
-    epoch: envelope.epoch ?? room.epoch,
-    version: envelope.version ?? room.version,
-    seats: seatRows(seats, now),
-    host,
-    settings: { seat_mode, max_guests, public_program, policies, program, layout, metadata, urls, outputs },
-    me: { ...own, application: mine("application", applications), invitation: mine("invitation", invitations) },
-    members,
-    applications: timed(applications),
-    invitations: timed(invitations),
-    audience: audience?.count ?? audience ?? state.audience,
-    speaking,
-    finished: [],
+    version: room.version,
+    phase: room.phase,
+    host: room.host,
+    seats: seatRows(room.seats, now),
+    settings: settingsOf(room),
+    applications: timed(room.applications),
+    invitations: timed(room.invitations),
   });
+}
+
+/**
+ * The state after the members were read. `touched`: whom events spoke of meanwhile; of them the events know better.
+ *
+ * @param {RoomState} state
+ * @param {import("../costage.js").Member[]} members
+ * @param {Set<string>} touched
+ */
+export function membersRead(state, members, touched) {
+  const read = members.filter((member) => !touched.has(member.user));
+  return { ...state, members: [...read, ...state.members.filter((member) => touched.has(member.user))] };
 }
 
 function roleChanged(state, user, role) {
@@ -120,9 +139,7 @@ function roleChanged(state, user, role) {
     : state;
 }
 
-function memberChanged(state, data) {
-  const member = data.member ?? data;
-  if (!member.user) return state;
+function memberChanged(state, { member }) {
   const known = state.members.some((one) => one.user === member.user);
   const members = known
     ? state.members.map((one) => (one.user === member.user ? member : one))
@@ -135,12 +152,8 @@ function hostChanged(state, { host }) {
   return roleChanged({ ...state, host }, state.me.user, role);
 }
 
-const requestOf = (data) => data.request ?? data;
-const over = (state, data) => {
-  const request = requestOf(data);
-  return request.id ? finished(state, request) : state;
-};
-const pending = (state, data, now) => requested(state, requestOf(data), now);
+const over = (state, { request }) => finished(state, request);
+const pending = (state, { request }, now) => requested(state, request, now);
 
 /** What each event does to the state; those not named change nothing but the version. */
 const EVENTS = {
@@ -177,31 +190,20 @@ const EVENTS = {
   "host.away": (state) => ({ ...state, phase: "host_away" }),
   "host.back": (state) => ({ ...state, phase: "live" }),
   "host.changed": hostChanged,
-  "room.updated": (state, data) => {
-    const { phase, host, seats: _, ...settings } = data;
-    const known = Object.fromEntries(Object.entries(settings).filter(([name]) => name in SETTINGS));
-    return { ...state, phase: phase ?? state.phase, host: host ?? state.host, settings: { ...state.settings, ...known } };
-  },
+  "room.updated": (state, data) => ({
+    ...state, phase: data.phase ?? state.phase, settings: { ...state.settings, ...settingsOf(data) },
+  }),
   "room.ended": (state) => ({ ...state, phase: "ended", applications: [], invitations: [], speaking: [] }),
   "member.joined": memberChanged,
   "member.updated": memberChanged,
-  "member.left": (state, data) => {
-    const user = (data.member ?? data).user;
-    return { ...state, members: without(state.members, user) };
-  },
+  "member.left": (state, { member }) => ({ ...state, members: without(state.members, member.user) }),
   audience: (state, { count }) => ({ ...state, audience: count }),
-  speaking: (state, { seats }) => ({ ...state, speaking: seats.map((one) => ({ ...one, level: one.level ?? one.audio_level })) }),
+  speaking: (state, { seats }) => ({ ...state, speaking: seats.map(({ seat, audio_level }) => ({ seat, level: audio_level })) }),
 };
-
-const SETTINGS = Object.fromEntries(
-  ["seat_mode", "max_guests", "public_program", "policies", "program", "layout", "metadata", "urls", "outputs"].map((n) => [n, 1]),
-);
 
 function occupied(state, data) {
   const live = data.seat === 0 && state.phase !== "ended" ? { ...state, phase: "live" } : state;
-  return seatRow(live, data.seat, () => ({
-    state: "occupied", since: data.since ?? data.at, until: undefined, until_in_ms: undefined, until_ms: undefined,
-  }));
+  return seatRow(live, data.seat, () => ({ state: "occupied", until: undefined, until_in_ms: undefined, until_ms: undefined }));
 }
 
 /**

@@ -64,7 +64,6 @@ function make() {
     }
   };
   pageDevices.subscribe(show);
-  show(pageDevices.state);
   return {
     ...Object.fromEntries(cells.map(({ name, ref }) => [name, ref])),
     currentMicVolume: volume.ref,
