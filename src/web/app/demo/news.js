@@ -113,24 +113,23 @@ export class News {
       "host.back": () => toast("The host is back.", "good"),
       "host.changed": (data) => toast(this.#own(data.host) ? "You are the host now." : `${name(data.host)} is the host now.`),
       "seat.suspended": (data) => {
-        const person = data.user?.user ? data.user : data;
-        if (!this.#own(person) && data.seat > 0) toast(`${name(person)} is reconnecting.`);
+        if (!this.#own(data.user) && data.seat > 0) toast(`${name(data.user)} is reconnecting.`);
       },
       "room.ended": (data) => (this.#said = { reason: data.reason }),
     };
   }
 
   #seats({ joined = [], left = [], moved = [] }, event) {
-    for (const one of joined) {
-      if (!this.#own(one) && one.seat > 0) toast(`${name(one)} comes on the stage.`);
+    for (const { seat, user } of joined) {
+      if (!this.#own(user) && seat > 0) toast(`${name(user)} comes on the stage.`);
     }
-    for (const one of left) {
-      if (this.#own(one) || one.reason === "room_ended") continue;
-      toast(`${name(one)} ${LEFT[one.reason] ?? "has left"}${one.reason === "left" ? " the stage" : ""}.`);
+    for (const { user, reason } of left) {
+      if (this.#own(user) || reason === "room_ended") continue;
+      toast(`${name(user)} ${LEFT[reason] ?? "has left"}${reason === "left" ? " the stage" : ""}.`);
     }
-    for (const one of moved) {
-      if (this.#own(one)) toast(`You are on seat ${one.to} now.`, "good");
-      else if (this.#own(event?.actor)) toast(`${name(one)} is on seat ${one.to} now.`);
+    for (const { user, to } of moved) {
+      if (this.#own(user)) toast(`You are on seat ${to} now.`, "good");
+      else if (this.#own(event?.actor)) toast(`${name(user)} is on seat ${to} now.`);
     }
   }
 
@@ -147,7 +146,7 @@ export class News {
       disconnected: "You were disconnected for too long, so your seat is free again",
       removed: `${by} has removed you from the room`,
     }[data.reason] ?? "You are off the stage";
-    const note = data.note ?? (typeof data.reason === "string" && !(data.reason in LEFT) ? data.reason : null);
+    const { note } = data;
     if (data.reason === "removed") {
       this.#said = { reason: "removed", by, note };
       return;
@@ -199,4 +198,4 @@ export class News {
   #muted = { audio: false, video: false };
 }
 
-const guest = (data) => data.request?.guest ?? data.guest;
+const guest = (data) => data.request?.guest;
