@@ -43,6 +43,7 @@ async function enter(user, role = "member", page = null) {
     for (const name of Object.values(LiveSeatEvent)) window.seats.subscribeEvent(name, (info) => window.heard.push({ name, ...info }));
     window.room = await client.Room.connect({ room, getToken: () => token });
     window.room.on("*", (data, { type }) => window.log.push(type));
+    window.room.on("connection", ({ connection }) => window.log.push(`connection ${connection}`));
     window.room.on("closed", ({ reason }) => window.log.push(`closed ${reason}`));
   }, { room, token });
   return page;
@@ -196,7 +197,7 @@ test("a lost stream resumes, and misses nothing", (t) =>
     const guest = await enter("bob");
     await guest.context().setOffline(true);
     await guest.evaluate(() => window.dispatchEvent(new Event("online"))); // the network changed: the stream is made anew
-    await eventually("a lost stream", () => guest.evaluate(() => window.room.state.connection === "reconnecting"));
+    await logged(guest, "connection reconnecting");
     await call("PATCH", "/seats/4", { locked: true });
     await guest.context().setOffline(false);
     await eventually("the lock", () => guest.evaluate(() => window.room.state.seats[4].locked));

@@ -7,7 +7,7 @@ import { info } from "../../src/web/client/costage/facade/guests.js";
 import { alike, seatNumber, timeoutMs } from "../../src/web/client/costage/facade/reactive.js";
 import { loudness } from "../../src/web/client/costage/facade/seats.js";
 import { CostageError, claims, command } from "../../src/web/client/costage/http.js";
-import { Sequence, finished, initial, membersRead, reduce, requested, roomRead } from "../../src/web/client/costage/state.js";
+import { Sequence, expired, finished, initial, membersRead, nextExpiry, reduce, requested, roomRead } from "../../src/web/client/costage/state.js";
 import { SseParser, verdict } from "../../src/web/client/costage/stream.js";
 
 const NOW = 1_000_000;
@@ -61,6 +61,24 @@ test("hosts see requests until they are over, one per person", () => {
   const invited = after(snapshot({ user: "ann", role: "host" }, { invitations: [request("1-4", "invitation", "bob", "ann")] }));
   assert.equal(invited.invitations.length, 1);
   assert.equal(finished(invited, { id: "1-4", kind: "invitation" }).invitations.length, 0);
+});
+
+test("a request whose time is up goes even if nobody says so", () => {
+  const applied = requested(after(snapshot()), request("1-1", "application", "bob"), NOW);
+  assert.equal(nextExpiry(after(snapshot())), null);
+  assert.equal(nextExpiry(applied), NOW + 32_000);
+  assert.equal(expired(applied, NOW + 31_999), applied);
+  assert.equal(expired(applied, NOW + 32_000).me.application, null);
+  const host = after(snapshot({ user: "ann", role: "host" }, { invitations: [request("1-4", "invitation", "bob", "ann")] }));
+  assert.deepEqual(expired(host, NOW + 32_000).invitations, []);
+});
+
+test("who gets a seat has no pending request", () => {
+  const changed = { type: "seats.changed", data: { seats: [seat(0, "ann"), seat(1, "bob", "reserved")], joined: [{ seat: 1, user: person("bob") }], left: [], moved: [] } };
+  const invited = requested(after(snapshot()), request("1-1", "invitation", "bob", "ann"), NOW);
+  assert.equal(reduce(invited, changed, NOW).me.invitation, null);
+  const host = after(snapshot({ user: "eve", role: "admin" }, { invitations: [request("1-1", "invitation", "bob", "ann"), request("1-2", "invitation", "gus", "ann")] }));
+  assert.deepEqual(reduce(host, changed, NOW).invitations.map((one) => one.id), ["1-2"]);
 });
 
 test("seats follow their events", () => {

@@ -136,6 +136,33 @@ for (const [code, reason] of [[4001, "replaced"], [4004, "room_ended"], [4005, "
   });
 }
 
+test("who leaves is told so, even if the stream ends before the answer", async () => {
+  const { page, stream } = await connected();
+  fake.answer = ({ method, path }) => {
+    if (method !== "DELETE" || !path.endsWith("/members/me")) return undefined;
+    stream.close(4005);
+    return { body: { version: 2 } };
+  };
+  await page.evaluate(() => window.room.leave());
+  assert.deepEqual((await log(page)).filter((line) => line.startsWith("closed")), ["closed left"]);
+});
+
+test("settings are read when they change, again if events overtake the answer", async () => {
+  const { page, stream } = await connected();
+  let asked = 0;
+  fake.answer = ({ method, path }) => {
+    if (method !== "GET" || path !== "/v1/rooms/demo") return undefined;
+    asked += 1;
+    const { room } = snapshot({ user: "bob" }).data;
+    // The first answer is older than what the page knows by then.
+    return { body: { ...room, version: asked === 1 ? 4 : 6, seat_mode: asked === 1 ? "apply" : "free" } };
+  };
+  stream.send(event("room.updated", 2, 1, { phase: "idle", max_guests: 2 }, { version: 5 }));
+  await eventually("the mode", async () => (await state(page)).settings.seat_mode === "free");
+  assert.equal((await state(page)).version, 6);
+  assert.equal(asked, 2);
+});
+
 test("a slow reader comes back", async () => {
   const { stream } = await connected();
   stream.close(4002);

@@ -73,8 +73,6 @@ export interface Request {
   expires_ms: number;
   processed_by?: Person;
   granted_seat?: number;
-  /** The same request was pending already. */
-  deduplicated?: boolean;
 }
 
 export interface Member extends Person {
@@ -392,7 +390,10 @@ export interface ConnectOptions {
   room: string;
   /** Asked anew for every connection. */
   getToken: () => string | Promise<string>;
-  /** Bring the transport up at once when a guest seat is granted; default true. The host goes live by `publish()`. */
+  /**
+   * Bring the transport up at once when a guest seat is granted; default true. The host goes live by `publish()`. Switch it
+   * off where the person publishes with another program: the newest transport of a seat replaces the older.
+   */
   autoPublish?: boolean;
   /** Close microphone, camera and screen when the seat is lost; default true. */
   closeDevicesWithSeat?: boolean;
@@ -403,15 +404,28 @@ export interface ConnectOptions {
   signal?: AbortSignal;
 }
 
-export interface SeatTarget {
-  /** Seat number. */
-  seat: number;
-}
-
 /** What commands that change the room answer: at least its new `version`. */
 export interface Changed {
   version: number;
   [field: string]: any;
+}
+
+/** The answer to an application or invitation: the request, and what has come of it already. */
+export interface Asked extends Request {
+  version: number;
+  /** The same request was pending already. */
+  deduplicated: boolean;
+  /** The other side had asked for the same: this is theirs, and accepted. */
+  matched: boolean;
+  granted?: Granted;
+}
+
+/** A request after an answer or its withdrawal; accepted: with the seat it led to. */
+export interface Answer extends Partial<Granted> {
+  version: number;
+  request: Request;
+  /** Somebody was quicker, to the same effect. */
+  already_processed_by?: Person;
 }
 
 export class Room {
@@ -434,14 +448,14 @@ export class Room {
   close(): Promise<void>;
 
   // Applications and invitations. `timeoutMs` 0: the longest the room allows.
-  apply(options?: { seat?: number; media?: RequestMedia; timeoutMs?: number; extra?: unknown; user?: string }): Promise<Request>;
-  cancelApplication(user?: string): Promise<Changed>;
-  acceptApplication(user: string, options?: { seat?: number; request?: string }): Promise<Changed>;
-  rejectApplication(user: string, options?: { reason?: string; request?: string }): Promise<Changed>;
-  invite(user: string, options?: { seat?: number; timeoutMs?: number; extra?: unknown }): Promise<Request>;
-  cancelInvitation(user: string): Promise<Changed>;
-  acceptInvitation(options?: { request?: string }): Promise<Granted & Changed>;
-  rejectInvitation(options?: { reason?: string; request?: string }): Promise<Changed>;
+  apply(options?: { seat?: number; media?: RequestMedia; timeoutMs?: number; extra?: unknown; user?: string }): Promise<Asked>;
+  cancelApplication(user?: string): Promise<Answer>;
+  acceptApplication(user: string, options?: { seat?: number; request?: string }): Promise<Answer>;
+  rejectApplication(user: string, options?: { reason?: string; request?: string }): Promise<Answer>;
+  invite(user: string, options?: { seat?: number; timeoutMs?: number; extra?: unknown }): Promise<Asked>;
+  cancelInvitation(user: string): Promise<Answer>;
+  acceptInvitation(options?: { request?: string }): Promise<Answer>;
+  rejectInvitation(options?: { reason?: string; request?: string }): Promise<Answer>;
 
   // Seats.
   /** Oneself in `free` mode; hosts also `user`. */
@@ -478,7 +492,7 @@ export class Room {
   setLayout(layout: Record<string, unknown>): Promise<Changed>;
   setProgram(program: Record<string, unknown>): Promise<Changed>;
   /** Any call of the interface below `/v1/rooms/{room}`, with token, `Idempotency-Key` and retries. */
-  call<Answer = any>(method: string, path: string, body?: unknown): Promise<Answer>;
+  call<T = any>(method: string, path: string, body?: unknown): Promise<T>;
 
   // Media.
   /** Brings one's camera transport up, or gives the one that is. Resolves when it is live. */

@@ -69,7 +69,7 @@ export async function startFake({ real, answer } = {}) {
       after: url.searchParams.get("after"),
       token: request.headers.authorization?.replace("Bearer ", ""),
       send: (message) => response.write(`data: ${JSON.stringify(message)}\n\n`),
-      bye: (reason) => response.end(`event: bye\ndata: ${JSON.stringify({ reason })}\n\n`),
+      bye: (reason) => response.end(`event: bye\ndata: ${JSON.stringify({ type: "bye", data: { reason } })}\n\n`),
       drop: () => response.destroy(),
     });
   }

@@ -1,5 +1,7 @@
 // The commands of a room, one method each: what they send where. How they are sent is the room's.
 
+import { withDeadline } from "./state.js";
+
 const DEFAULT_BAN_MS = 24 * 3_600_000;
 
 const at = (segment) => encodeURIComponent(segment);
@@ -25,7 +27,7 @@ export class Commands {
 
   async apply({ seat = -1, media = "av", timeoutMs, extra, user } = {}) {
     const body = { seat, media, timeout_ms: timeoutMs, extra, user };
-    return this.requested(await this.call("POST", "/applications", body));
+    return withDeadline(await this.call("POST", "/applications", body), Date.now());
   }
 
   cancelApplication(user = "me") {
@@ -42,7 +44,7 @@ export class Commands {
 
   async invite(user, { seat = -1, timeoutMs, extra } = {}) {
     const body = { user, seat, timeout_ms: timeoutMs, extra };
-    return this.requested(await this.call("POST", "/invitations", body));
+    return withDeadline(await this.call("POST", "/invitations", body), Date.now());
   }
 
   cancelInvitation(user) {
@@ -55,11 +57,6 @@ export class Commands {
 
   rejectInvitation({ reason, request } = {}) {
     return this.call("POST", "/invitations/me/reject", { reason, request });
-  }
-
-  /** A request as the server answered it: the room notes it, hosts and guest alike. */
-  requested(request) {
-    return request;
   }
 
   // ---- seats

@@ -263,6 +263,9 @@ export class Devices {
     this.closeMicrophone();
     this.closeCamera();
     this.stopScreenShare();
+    // A mute is of this time on a seat.
+    this.#set("microphone", { muted: false });
+    this.#set("camera", { muted: false });
   }
 
   #set(kind, change) {

@@ -5,11 +5,12 @@ import { devices as pageDevices } from "./devices.js";
 import { CostageError, claims, command, tell } from "./http.js";
 import { Program, Stage } from "./playback.js";
 import { Publication } from "./publication.js";
-import { hosts, initial, membersRead, reduce, requested, roomRead } from "./state.js";
+import { expired, hosts, initial, membersRead, nextExpiry, reduce, requested, roomRead } from "./state.js";
 import { EventStream } from "./stream.js";
 
 const TOKEN_MARGIN_MS = 20_000; // a token that runs out within this is not used for anything new
 const MOST_MEMBERS = 1_000; // what one answer holds: nobody reads a longer list
+const READINGS = 5; // of one change, while events overtake the answers
 const MOST_SLOTS = 12; // an offer of more does not fit into what a server reads
 
 /** The server this module came from; of a copy that is kept elsewhere, the page's own. */
@@ -49,7 +50,11 @@ export class Room extends Commands {
   /** The transport of this occupancy was brought up once; if somebody closes it, it stays closed. */
   #published = false;
   #stopDevices;
-  #reading = null;
+  #reading = false;
+  #unread = 0;
+  #expiry = null;
+  #leaving = false;
+  #closing = null;
   /** Of whom events spoke since the members were asked for. */
   #touched = new Set();
 
@@ -107,7 +112,15 @@ export class Room extends Commands {
     const seatBefore = this.#state.me.seat;
     this.#state = next;
     this.#seatChanged(seatBefore, next.me.seat);
+    this.#watchExpiry();
     tell(this.#subscribers, next);
+  }
+
+  #watchExpiry() {
+    clearTimeout(this.#expiry);
+    const at = nextExpiry(this.#state);
+    if (at === null || this.#over.signal.aborted) return;
+    this.#expiry = setTimeout(() => this.#change(expired(this.#state, Date.now())), Math.max(0, at - Date.now()));
   }
 
   // ---- the stream
@@ -134,6 +147,7 @@ export class Room extends Commands {
           if (envelope.type === "snapshot") resolve();
         },
         onEnd: (reason, error) => {
+          if (this.#leaving) return this.#end("left");
           const words = error ?? new CostageError(reason, ENDS[reason] ?? "The room could not be reached.");
           this.#end(reason, words);
           reject(words);
@@ -161,11 +175,19 @@ export class Room extends Commands {
   }
 
   /** Settings, and for a new host the requests that wait: no event carries them. */
-  #readRoom() {
-    this.#reading ??= this.call("GET", "")
-      .then((room) => this.#change(roomRead(this.#state, room, Date.now())))
-      .catch(() => {}) // the next snapshot has it
-      .finally(() => (this.#reading = null));
+  async #readRoom() {
+    this.#unread = READINGS;
+    if (this.#reading) return; // whoever reads sees that there is more
+    this.#reading = true;
+    while (this.#unread > 0 && !this.#over.signal.aborted) {
+      this.#unread -= 1;
+      const room = await this.call("GET", "").catch(() => null); // the next snapshot has it
+      if (!room) break;
+      const overtaken = room.version < this.#state.version;
+      this.#change(roomRead(this.#state, room, Date.now()));
+      if (!overtaken) this.#unread = 0;
+    }
+    this.#reading = false;
   }
 
   #readMembers() {
@@ -179,6 +201,7 @@ export class Room extends Commands {
   #end(reason, error) {
     if (this.#over.signal.aborted) return;
     this.#over.abort();
+    clearTimeout(this.#expiry);
     this.#stream?.close();
     this.#stopDevices?.();
     // A token that ran out ends no media: the server keeps it, and so does the page until it closes the room.
@@ -194,6 +217,8 @@ export class Room extends Commands {
   }
 
   async leave() {
+    // The server closes the stream of whoever leaves, maybe before it answers.
+    this.#leaving = true;
     try {
       await this.call("DELETE", "/members/me");
     } finally {
@@ -227,13 +252,11 @@ export class Room extends Commands {
   async call(method, path, body) {
     if (this.#over.signal.aborted) throw new CostageError("closed", "This page is no longer in the room.");
     const token = (refused) => this.#tokenFor({ refused });
-    return command({ method, url: this.#url + path, body, token });
-  }
-
-  requested(request) {
-    const now = Date.now();
-    if (request.id && request.kind) this.#change(requested(this.#state, request, now));
-    return { ...request, expires_ms: now + (request.expires_in_ms ?? 0) };
+    const answer = await command({ method, url: this.#url + path, body, token });
+    // Whoever commands is told by the answer, and by no event.
+    const request = answer.request ?? answer;
+    if (request.id && request.kind && request.guest) this.#change(requested(this.#state, request, Date.now()));
+    return answer;
   }
 
   async mute(seat) {
@@ -350,11 +373,12 @@ export class Room extends Commands {
     await Promise.all([publication?.close(), this.#closeScreen()]);
   }
 
-  async #closeMedia() {
-    const hadSeat = this.#publication !== null;
-    const players = [...this.#players].map((player) => player.close());
-    if (hadSeat && this.#options.closeDevicesWithSeat) this.devices.close();
-    await Promise.all([this.#closeOwn(), ...players]);
+  #closeMedia() {
+    this.#closing ??= (async () => {
+      if (this.#publication && this.#options.closeDevicesWithSeat) this.devices.close();
+      await Promise.all([this.#closeOwn(), ...[...this.#players].map((player) => player.close())]);
+    })();
+    return this.#closing;
   }
 
   #mustBeOpen() {

@@ -34,7 +34,9 @@ export const hosts = (role) => role === "host" || role === "admin" || role === "
 
 const same = (one, other) => one?.user === other?.user;
 const without = (people, user) => people.filter((one) => one.user !== user);
-const withDeadline = (value, now) =>
+
+/** A request with its deadline on this machine's clock. */
+export const withDeadline = (value, now) =>
   value.expires_in_ms === undefined ? value : { ...value, expires_ms: now + value.expires_in_ms };
 
 /** Rows of the interface with their deadlines on this machine's clock. */
@@ -133,6 +135,29 @@ export function membersRead(state, members, touched) {
   return { ...state, members: [...read, ...state.members.filter((member) => touched.has(member.user))] };
 }
 
+/** An event that ends a request may be on its way for so long after the request's time is up. */
+const LATE_MS = 2_000;
+
+/** The state without requests whose time is up: not everybody who saw one is told of its end. */
+export function expired(state, now) {
+  const over = (request) => request.expires_ms !== undefined && request.expires_ms + LATE_MS <= now;
+  const left = (requests) => (requests.some(over) ? requests.filter((request) => !over(request)) : requests);
+  const kept = (request) => (request && over(request) ? null : request);
+  const applications = left(state.applications);
+  const invitations = left(state.invitations);
+  const me = { ...state.me, application: kept(state.me.application), invitation: kept(state.me.invitation) };
+  const mine = me.application === state.me.application && me.invitation === state.me.invitation;
+  if (mine && applications === state.applications && invitations === state.invitations) return state;
+  return { ...state, applications, invitations, me: mine ? state.me : me };
+}
+
+/** When `expired` has something to do next; `null`: nothing is pending. */
+export function nextExpiry(state) {
+  const pending = [...state.applications, ...state.invitations, state.me.application, state.me.invitation];
+  const times = pending.filter((request) => request?.expires_ms !== undefined).map((request) => request.expires_ms + LATE_MS);
+  return times.length ? Math.min(...times) : null;
+}
+
 function roleChanged(state, user, role) {
   return user === state.me.user && role && role !== state.me.role && state.me.role !== "service"
     ? { ...state, me: { ...state.me, role } }
@@ -157,7 +182,7 @@ const pending = (state, { request }, now) => requested(state, request, now);
 
 /** What each event does to the state; those not named change nothing but the version. */
 const EVENTS = {
-  "seats.changed": (state, data, now) => seated({ ...state, seats: seatRows(data.seats, now) }),
+  "seats.changed": (state, data, now) => seated({ ...settled(state, data.joined), seats: seatRows(data.seats, now) }),
   "seat.updated": (state, data) => {
     const { seat, locked, audio_locked, video_locked, audio_muted, video_muted } = data;
     return seatRow(state, seat, () => ({ locked, audio_locked, video_locked, audio_muted, video_muted }));
@@ -200,6 +225,15 @@ const EVENTS = {
   audience: (state, { count }) => ({ ...state, audience: count }),
   speaking: (state, { seats }) => ({ ...state, speaking: seats.map(({ seat, audio_level }) => ({ seat, level: audio_level })) }),
 };
+
+/** Whoever got a seat has no pending request any more, and not everybody who saw one is told so. */
+function settled(state, joined = []) {
+  const users = new Set(joined.map(({ user }) => user.user));
+  const theirs = [...state.applications, ...state.invitations, state.me.application, state.me.invitation].filter(
+    (request) => request && users.has(request.guest.user),
+  );
+  return theirs.reduce(finished, state);
+}
 
 function occupied(state, data) {
   const live = data.seat === 0 && state.phase !== "ended" ? { ...state, phase: "live" } : state;

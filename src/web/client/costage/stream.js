@@ -255,7 +255,7 @@ export class EventStream {
         if (done) break;
         for (const { event, data } of parser.push(value)) {
           if (how) break;
-          if (event === "bye") end({ reason: JSON.parse(data).reason ?? "network" });
+          if (event === "bye") end({ reason: JSON.parse(data).data?.reason ?? "network" });
           else this.#take(data, end);
         }
       }
