@@ -67,7 +67,7 @@ export class Requests {
 
   #invitation(first) {
     let request = first;
-    const row = frame(first.guest, "row");
+    const row = frame(first.guest, "row invited");
     const cancel = h("button", { type: "button", class: "small" }, "Cancel");
     cancel.addEventListener("click", () => this.#live.run(() => this.#live.room.cancelInvitation(request.guest.user)));
     row.side.append(cancel);

@@ -41,8 +41,8 @@ export function tile(first, { onMenu, onBlocked }) {
         mirror: own && !screen && item.mirror,
         speaking: item.speaking && !screen,
       });
-      const who = `${name(person)}${own ? " (you)" : ""}`;
-      text(label, screen ? `Screen of ${who}` : who);
+      const who = own ? "You" : name(person);
+      text(label, screen ? (own ? "Your screen" : `Screen of ${who}`) : who);
       text(role, item.host ? "Host" : `${seat.seat}`);
       set(role, "data", { role: item.host ? "host" : "guest" });
       set(role, "title", item.host ? "" : `Seat ${seat.seat}`);
@@ -54,7 +54,7 @@ export function tile(first, { onMenu, onBlocked }) {
       text(words, screen ? "" : `, ${said.filter(Boolean).join(", ")}`);
       const quality = seat.state === "held" ? "lost" : item.quality;
       update(bars, { hidden: !quality, "aria-label": QUALITY[quality] ?? "", title: QUALITY[quality] ?? "", data: { quality } });
-      update(button, { hidden: !item.menu || screen, "aria-label": `What you can do with ${who}, ${item.host ? "host" : `seat ${seat.seat}`}` });
+      update(button, { hidden: !item.menu || screen, "aria-label": `What you can do with ${own ? "your seat" : who}, ${item.host ? "host" : `seat ${seat.seat}`}` });
     },
     remove() {
       video.srcObject = null;
