@@ -13,6 +13,9 @@ export class StageView {
   #stage = null;
   #program = null;
   #opening = null;
+  #changes = 0;
+  /** Whether the program comes without one's own voice. */
+  #minusMe = false;
   #status = null;
   #quality = new Quality();
   #resized = new ResizeObserver(() => this.#measure());
@@ -46,7 +49,8 @@ export class StageView {
   async open(view) {
     // One after the other: a quick change of mind must not leave two open.
     const before = this.#opening;
-    this.#opening = this.#change(view, before);
+    this.#changes += 1;
+    this.#opening = this.#change(view, before).finally(() => (this.#changes -= 1));
     await this.#opening;
   }
 
@@ -62,7 +66,13 @@ export class StageView {
     if (view === "program") {
       await this.#stage?.close();
       this.#stage = null;
-      this.#program ??= await room.watchProgram($("program-video"), { minusMe: room.state.me.seat !== null, onState });
+      const minusMe = room.state.me.seat !== null;
+      if (minusMe !== this.#minusMe) {
+        await this.#program?.close();
+        this.#program = null;
+      }
+      this.#minusMe = minusMe;
+      this.#program ??= await room.watchProgram($("program-video"), { minusMe, onState });
     } else {
       await this.#program?.close();
       this.#program = null;
@@ -105,6 +115,8 @@ export class StageView {
   render() {
     const { state, ui } = this.#live;
     const program = ui.view === "program";
+    // On a seat one's own voice would come back as an echo.
+    if (program && this.#program && !this.#changes && this.#minusMe !== (state.me.seat !== null)) this.#live.show("program");
     for (const button of $("views").querySelectorAll("button")) {
       set(button, "aria-pressed", String(button.dataset.view === ui.view));
     }
