@@ -21,6 +21,7 @@ let session = null;
 let tokens = null;
 
 $("room").value = given.room;
+$("demo-link").href = `/demo?room=${encodeURIComponent(given.room)}`;
 $("seat").value = given.seat ?? 1;
 $("user").value = given.user;
 $("token").value = given.token ?? "";

@@ -16,6 +16,7 @@ let live = false;
 document.title = `${room} · costage`;
 $("room").textContent = seat === null ? room : `${room}, seat ${seat}`;
 $("publish-link").href = `/publish?room=${encodeURIComponent(room)}&seat=1`;
+$("demo-link").href = `/demo?room=${encodeURIComponent(room)}`;
 
 /** Watching the program may need no token; a seat always does. */
 async function currentToken() {
