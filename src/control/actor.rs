@@ -13,6 +13,7 @@ mod saving;
 mod streams;
 mod turn;
 
+use super::audience::Audience;
 use super::inbox::Inbox;
 use super::reconcile::Actual;
 use super::registry::{Registry, RoomHandle, Ticket};
@@ -28,7 +29,7 @@ use crate::transport::{self, dtls, ice, sdp};
 use crate::webhook;
 use crate::worker::{self, PeerId, RoomKey};
 use saving::Saving;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
@@ -190,6 +191,7 @@ pub(super) struct Actor {
     actual: Actual,
     /// By id, the same peers as in `actual`.
     peers: BTreeMap<PeerId, Peer>,
+    audience: Audience,
     told: Told,
     /// Of this turn so far.
     notices: Vec<Notice>,
@@ -215,8 +217,7 @@ struct Told {
     levels: BTreeMap<UserId, i8>,
     /// Viewers, and those of them who are no members.
     audience: (usize, usize),
-    /// Who is a member, read again when a notice says that it changed.
-    members: BTreeSet<UserId>,
+    places_kept: usize,
     /// Seat 0 waits for its host to come back.
     host_away: bool,
     webhook: serde_json::Value,
@@ -243,6 +244,7 @@ pub(super) fn spawn(id: RoomId, epoch: u64, room: Room, shared: Arc<Shared>) -> 
         room,
         actual: Actual::default(),
         peers: BTreeMap::new(),
+        audience: Audience::default(),
         told,
         notices: Vec::new(),
         unconfirmed: Vec::new(),

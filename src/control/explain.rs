@@ -67,17 +67,16 @@ pub struct Explanation {
 
 pub(super) fn explain(facts: &Facts) -> Explanation {
     let mut links = Vec::new();
-    let whole = seat(facts, &mut links)
-        && publication(facts).is_some_and(|diagnosis| {
-            transport(facts, diagnosis, &mut links) && {
-                media(facts, diagnosis, &mut links);
-                true
+    if seat(facts, &mut links) {
+        match publication(facts) {
+            None => links.push(not_published(facts)),
+            Some(diagnosis) => {
+                if transport(facts, diagnosis, &mut links) {
+                    media(facts, diagnosis, &mut links);
+                    program(facts, &mut links);
+                }
             }
-        });
-    if whole {
-        program(facts, &mut links);
-    } else if links.iter().all(|link| link.health == Health::Good) {
-        links.push(not_published(facts));
+        }
     }
     let first = |health| links.iter().find(|link: &&Explained| link.health == health);
     let matters = first(Health::Broken).or_else(|| first(Health::Waiting));

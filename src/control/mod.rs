@@ -17,6 +17,7 @@
 //! - A room that can't be restored stays in the store, out of use, and the others come back.
 
 mod actor;
+mod audience;
 mod explain;
 mod inbox;
 mod placement;

@@ -1,13 +1,13 @@
 //! Between the seat machine and the workers: what they report goes in, where the room is goes out.
 
-use super::{Actor, Media};
+use super::{Actor, Media, Peer};
 use crate::control::inbox::News;
 use crate::control::reconcile::{Step, places_kept, reconcile};
 use crate::forward::{Permission, SourceKind};
 use crate::room::event::Event;
-use crate::room::{MediaNews, SourceStatus, TransportNews, UserId};
+use crate::room::{MediaNews, Presence, SourceStatus, TransportNews, UserId};
 use crate::worker::{self, PeerId};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Instant;
 use tokio::sync::oneshot;
 
@@ -52,7 +52,7 @@ impl Actor {
             let lost = self.loss(id);
             // The worker has forgotten it already.
             self.actual.apply(&Step::Close(id));
-            self.peers.remove(&id);
+            self.remove_peer(id);
             if let Some(news) = lost {
                 self.room.handle_transport(news, now);
             }
@@ -69,7 +69,10 @@ impl Actor {
         let steps = reconcile(&desired, &self.actual);
         self.perform(steps);
         let kept = places_kept(&desired, &self.actual, self.told.host_away).len();
-        self.shared.registry.keep(&self.id, self.key.0, kept);
+        if kept != self.told.places_kept {
+            self.told.places_kept = kept;
+            self.shared.registry.keep(&self.id, self.key.0, kept);
+        }
     }
 
     /// What flows of each seated user's sources. That a seat's mute hides it is the seat machine's to know.
@@ -116,19 +119,8 @@ impl Actor {
         }
     }
 
-    /// Viewers without a user count one each, a user's viewers together one, a member's none.
     fn report_audience(&mut self, now: Instant) {
-        let viewers = self.actual.viewers.len();
-        let mut strangers = BTreeSet::new();
-        let mut anonymous = 0;
-        for peer in self.actual.viewers.iter().filter_map(|peer| self.peers.get(peer)) {
-            match &peer.user {
-                Some(user) if self.told.members.contains(user) => {}
-                Some(user) => drop(strangers.insert(user)),
-                None => anonymous += 1,
-            }
-        }
-        let audience = (viewers, strangers.len() + anonymous);
+        let audience = (self.actual.viewers.len(), self.audience.strangers());
         if audience != self.told.audience {
             self.told.audience = audience;
             self.room.handle_audience(audience.0, audience.1, now);
@@ -138,21 +130,18 @@ impl Actor {
 
     /// Takes what the seat machine has to tell.
     pub(super) fn gather(&mut self) {
-        let mut members_changed = false;
         while let Some(notice) = self.room.poll_notice() {
-            match notice.event {
-                Event::MemberJoined { .. } | Event::MemberUpdated { .. } | Event::MemberLeft { .. } => {
-                    members_changed = true;
+            match &notice.event {
+                Event::MemberJoined { member } | Event::MemberUpdated { member } => {
+                    let here = member.presence != Presence::Gone;
+                    self.audience.set_member(&member.person.user, here);
                 }
+                Event::MemberLeft { member, .. } => self.audience.set_member(&member.person.user, false),
                 Event::HostAway { .. } => self.told.host_away = true,
                 Event::HostBack { .. } | Event::HostChanged { .. } => self.told.host_away = false,
                 _ => {}
             }
             self.notices.push(notice);
-        }
-        if members_changed {
-            let members = self.room.members().into_iter();
-            self.told.members = members.map(|member| member.person.user).collect();
         }
     }
 
@@ -185,8 +174,17 @@ impl Actor {
         }
     }
 
-    fn send_close(&mut self, id: PeerId) -> Option<oneshot::Receiver<()>> {
+    /// Gives its place back once the peer is dropped.
+    fn remove_peer(&mut self, id: PeerId) -> Option<Peer> {
         let peer = self.peers.remove(&id)?;
+        if let Media::Viewer { .. } = peer.media {
+            self.audience.viewer_went(peer.user.as_ref());
+        }
+        Some(peer)
+    }
+
+    fn send_close(&mut self, id: PeerId) -> Option<oneshot::Receiver<()>> {
+        let peer = self.remove_peer(id)?;
         let (done, closed) = oneshot::channel();
         let command = worker::Command::Close {
             peer: id,

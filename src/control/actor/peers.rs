@@ -161,6 +161,7 @@ impl Actor {
         };
         self.shared.send(peer.ticket.worker, command);
         self.actual.viewers.insert(peer.ticket.peer);
+        self.audience.viewer_came(peer.user.as_ref());
         self.peers.insert(peer.ticket.peer, peer);
         Ok(session)
     }

@@ -264,6 +264,7 @@ async fn webhook_messages_are_written_with_their_change_and_sent_once_stored() {
     let (store, mut fake) = Store::fake();
     let options = webhook::Options {
         url: Some(format!("http://{}/hook", receiver.local_addr().unwrap())),
+        secret: Some("whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=".into()),
         allow: webhook::loopback(),
         ..Default::default()
     };
@@ -299,7 +300,11 @@ async fn webhook_messages_are_written_with_their_change_and_sent_once_stored() {
     let early = tokio::time::timeout(Duration::from_millis(50), receiver.accept()).await;
     assert!(early.is_err(), "nothing is sent before it is stored");
     done.send(Ok(())).unwrap();
-    receiver.accept().await.unwrap();
+    let patience = Duration::from_secs(20);
+    tokio::time::timeout(patience, receiver.accept())
+        .await
+        .expect("sent")
+        .unwrap();
     seating.await.unwrap();
 
     // No version moved: written, and nobody waits for it.

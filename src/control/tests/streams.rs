@@ -316,14 +316,8 @@ async fn media_and_voices_reach_the_room() {
     };
     assert_eq!(*seats, [(SeatIndex(0), -27)]);
     node.close(&session.id).await;
-    until(&mut bob, "silence", |event| {
-        matches!(
-            event,
-            Told::SeatMedia {
-                audio: crate::room::event::TrackState::Off,
-                ..
-            }
-        )
+    until(&mut bob, "the host's absence", |event| {
+        matches!(event, Told::HostAway { .. })
     })
     .await;
     assert!(node.snapshot(&room).await.unwrap().sources.is_empty());
