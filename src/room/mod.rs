@@ -30,6 +30,10 @@ mod settings;
 mod types;
 
 #[cfg(test)]
+mod model;
+#[cfg(test)]
+mod races;
+#[cfg(test)]
 mod simulation;
 #[cfg(test)]
 mod tests;
