@@ -160,7 +160,7 @@ pub(super) struct Actor {
     /// What workers have been told to take away and have not confirmed. Empty between turns unless a worker hangs, and
     /// then it grows no faster than one command per [`WORKER_ANSWERS`].
     unconfirmed: Vec<oneshot::Receiver<()>>,
-    audience: bool,
+    viewers: usize,
     /// The room has ended and everything of it in the workers is gone.
     ended: Option<Instant>,
     stopped: bool,
@@ -180,7 +180,7 @@ pub(super) fn spawn(id: RoomId, epoch: u64, room: Room, shared: Arc<Shared>) -> 
         actual: Actual::default(),
         peers: BTreeMap::new(),
         unconfirmed: Vec::new(),
-        audience: false,
+        viewers: 0,
         ended: None,
         stopped: false,
     };
@@ -362,13 +362,13 @@ impl Actor {
 
     /// Tells the workers where the room is; [`confirmed`](Self::confirmed) says when they are there.
     fn settle(&mut self, now: Instant) {
-        let audience = !self.actual.viewers.is_empty();
-        if audience != self.audience {
-            self.audience = audience;
-            self.room.handle_audience(audience, now);
+        let viewers = self.actual.viewers.len();
+        if viewers != self.viewers {
+            self.viewers = viewers;
+            self.room.handle_audience(viewers, viewers, now);
         }
-        while let Some(event) = self.room.poll_event() {
-            log(&self.id, &event);
+        while let Some(notice) = self.room.poll_notice() {
+            log(&self.id, &notice.event);
         }
         let desired = self.room.desired();
         let steps = reconcile(&desired, &self.actual);
@@ -465,33 +465,34 @@ async fn sleep_until(at: Option<Instant>) {
 fn log(room: &RoomId, event: &Event) {
     let room = room.as_str();
     match event {
-        Event::Joined { seat, person } => tracing::info!(room, seat = seat.0, user = person.user.as_str(), "seated"),
-        Event::Left {
-            seat, person, reason, ..
-        } => tracing::info!(
-            room,
-            seat = seat.0,
-            user = person.user.as_str(),
-            ?reason,
-            "off the seat"
-        ),
-        Event::Moved { from, to, person } => {
-            tracing::info!(room, seat = to.0, from = from.0, user = person.user.as_str(), "moved");
+        Event::SeatsChanged {
+            joined, left, moved, ..
+        } => {
+            for (seat, person) in joined {
+                tracing::info!(room, seat = seat.0, user = person.user.as_str(), "seated");
+            }
+            for gone in left {
+                let (seat, user) = (gone.seat.0, gone.person.user.as_str());
+                tracing::info!(room, seat, user, reason = ?gone.reason, "off the seat");
+            }
+            for step in moved {
+                let user = step.person.user.as_str();
+                tracing::info!(room, seat = step.to.0, from = step.from.0, user, "moved");
+            }
         }
-        Event::Connected { seat, person, resumed } => {
-            tracing::info!(
-                room,
-                seat = seat.0,
-                user = person.user.as_str(),
-                resumed,
-                "transport up"
-            );
+        Event::SeatConnected { seat, person, resumed } => {
+            let user = person.user.as_str();
+            tracing::info!(room, seat = seat.0, user, resumed, "transport up");
         }
-        Event::Suspended { seat, person } => {
+        Event::SeatSuspended { seat, person, .. } => {
             tracing::info!(room, seat = seat.0, user = person.user.as_str(), "last transport lost");
         }
         Event::SeatUpdated { seat, flags } => tracing::info!(room, seat = seat.0, ?flags, "seat changed"),
-        Event::RoomUpdated => tracing::info!(room, "settings changed"),
-        Event::PhaseChanged(phase) => tracing::info!(room, ?phase, "phase changed"),
+        Event::HostAway { host, .. } => tracing::info!(room, user = host.user.as_str(), "host away"),
+        Event::HostBack { host } => tracing::info!(room, user = host.user.as_str(), "host back"),
+        Event::HostChanged { host, .. } => tracing::info!(room, user = host.user.as_str(), "host changed"),
+        Event::RoomUpdated { phase, .. } => tracing::info!(room, ?phase, "room changed"),
+        Event::RoomEnded { reason } => tracing::info!(room, ?reason, "room ended"),
+        other => tracing::debug!(room, event = ?other),
     }
 }

@@ -2,6 +2,8 @@
 
 mod invariants;
 
+use super::event::EndReason;
+use super::notices::Draft;
 use super::rules::{self, Action, Standing};
 use super::settings::{self, SEATS};
 use super::*;
@@ -217,7 +219,7 @@ pub struct Room {
     pub(super) id: RoomId,
     pub(super) epoch: u64,
     pub(super) version: u64,
-    seq: u64,
+    pub(super) seq: u64,
     pub(super) phase: Phase,
     created: Settings,
     pub(super) settings: Settings,
@@ -228,10 +230,15 @@ pub struct Room {
     pub(super) transports: BTreeMap<UserId, Transports>,
     pub(super) cooldowns: BTreeMap<UserId, Instant>,
     known_admins: BTreeSet<UserId>,
-    audience: bool,
+    pub(super) viewers: usize,
+    pub(super) strangers: usize,
     /// `None`: in use.
     empty_since: Option<Instant>,
-    events: VecDeque<Event>,
+    /// Who is giving a command.
+    pub(super) actor: Option<Person>,
+    pub(super) draft: Draft,
+    /// To be drained after each `handle_*`: no more than one call has to tell.
+    pub(super) notices: VecDeque<Notice>,
 }
 
 impl Room {
@@ -268,9 +275,12 @@ impl Room {
             transports: BTreeMap::new(),
             cooldowns: BTreeMap::new(),
             known_admins: BTreeSet::new(),
-            audience: false,
+            viewers: 0,
+            strangers: 0,
             empty_since: Some(now),
-            events: VecDeque::new(),
+            actor: None,
+            draft: Draft::default(),
+            notices: VecDeque::new(),
         };
         room.debug_assert_invariants();
         Ok(room)
@@ -288,9 +298,12 @@ impl Room {
             Err(Refusal::new(Code::RoomEnded, "the room has ended"))
         } else {
             let standing = self.meet(by);
+            self.actor = Some(by.person.clone());
             match command {
                 Command::Update(patch) => self.update(standing, patch, now),
-                Command::End => self.permit(standing, Action::End).map(|()| self.end(now)),
+                Command::End => self
+                    .permit(standing, Action::End)
+                    .map(|()| self.end(EndReason::Ended, now)),
                 Command::Seat {
                     seat,
                     person,
@@ -308,6 +321,7 @@ impl Room {
                 _ => Err(Refusal::new(Code::SeatsDisabled, "not in this version")),
             }
         };
+        self.actor = None;
         self.note_use(now);
         self.expire(now);
         self.debug_assert_invariants();
@@ -338,10 +352,12 @@ impl Room {
         self.debug_assert_invariants();
     }
 
-    /// Something keeps the room in use besides its members (viewers, outputs): holds off the empty-room timer.
-    pub fn handle_audience(&mut self, present: bool, now: Instant) {
+    /// `viewers`: everything that takes of the room's media, which holds off the empty-room timer; `strangers`: those of
+    /// them who are no members.
+    pub fn handle_audience(&mut self, viewers: usize, strangers: usize, now: Instant) {
         self.expire(now);
-        self.audience = present;
+        self.viewers = viewers;
+        self.strangers = strangers;
         self.note_use(now);
     }
 
@@ -384,7 +400,7 @@ impl Room {
 
     /// What happened since the last poll; to be drained after each `handle_*`.
     pub fn poll_notice(&mut self) -> Option<Notice> {
-        None
+        self.notices.pop_front()
     }
 
     /// What of this room is to survive a restart. The room is at its newest version when no `handle_*` ran since.
@@ -406,11 +422,6 @@ impl Room {
 
     pub fn poll_timeout(&self) -> Option<Instant> {
         self.next_deadline().map(|(at, _)| at)
-    }
-
-    /// What happened since the last poll; to be drained after each `handle_*`.
-    pub fn poll_event(&mut self) -> Option<Event> {
-        self.events.pop_front()
     }
 
     /// Whether there is such a seat to look at: the host's, a guest's, or one still taken above a lowered `max_guests`.
@@ -443,9 +454,6 @@ impl Room {
     }
 
     pub fn snapshot(&self, now: Instant) -> Snapshot {
-        let taken = self.indexed().filter(|(_, seat)| seat.occupancy.person().is_some());
-        let last = taken.map(|(index, _)| index.0).max().unwrap_or(0);
-        let shown = usize::from(last.max(self.settings.max_guests)) + 1;
         Snapshot {
             id: self.id.clone(),
             epoch: self.epoch,
@@ -453,8 +461,8 @@ impl Room {
             seq: self.seq,
             phase: self.phase,
             settings: self.settings.clone(),
-            seats: self.seats.iter().take(shown).cloned().collect(),
-            sources: BTreeMap::new(),
+            seats: self.shown_seats(),
+            sources: self.sources(),
             requests: Vec::new(),
             hosts: BTreeSet::new(),
             now,
@@ -466,6 +474,18 @@ impl Room {
 impl Room {
     pub(super) fn indexed(&self) -> impl Iterator<Item = (SeatIndex, &Seat)> {
         (0..SEATS).map(SeatIndex).zip(&self.seats)
+    }
+
+    /// Index = seat number: up to `max_guests`, or to the highest seat still taken above it.
+    pub(super) fn shown_seats(&self) -> Vec<Seat> {
+        let taken = self.indexed().filter(|(_, seat)| seat.occupancy.person().is_some());
+        let last = taken.map(|(index, _)| index.0).max().unwrap_or(0);
+        let shown = usize::from(last.max(self.settings.max_guests)) + 1;
+        self.seats.iter().take(shown).cloned().collect()
+    }
+
+    pub(super) fn sources(&self) -> BTreeMap<(SeatIndex, SourceKind), SourceStatus> {
+        BTreeMap::new()
     }
 
     pub(super) fn seat_of(&self, user: &UserId) -> Option<SeatIndex> {
@@ -527,15 +547,6 @@ impl Room {
 
 /// Changing.
 impl Room {
-    pub(super) fn commit(&mut self) {
-        self.version += 1;
-        self.seq += 1;
-    }
-
-    pub(super) fn emit(&mut self, event: Event) {
-        self.events.push_back(event);
-    }
-
     /// What the caller is here; admins are remembered, so that other admins cannot kick them.
     fn meet(&mut self, by: &Principal) -> Standing {
         let user = &by.person.user;
@@ -593,8 +604,8 @@ impl Room {
             if was_external != self.external() {
                 self.restart_waits(now);
             }
-            self.emit(Event::RoomUpdated);
-            self.commit();
+            self.tell_room();
+            self.commit(now);
         }
         Ok(())
     }
@@ -629,15 +640,20 @@ impl Room {
             person: person.clone(),
             since: now,
         };
-        self.emit(Event::Connected {
+        self.tell_all(Event::SeatConnected {
             seat: index,
-            person,
+            person: person.clone(),
             resumed,
         });
         if index == HOST_SEAT {
-            self.enter(Phase::Live);
+            self.phase = Phase::Live;
+            if resumed {
+                self.tell_all(Event::HostBack { host: person });
+            } else {
+                self.tell_room();
+            }
         }
-        self.commit();
+        self.commit(now);
     }
 
     fn transport_lost(&mut self, user: &UserId, kind: SourceKind, now: Instant) {
@@ -669,18 +685,24 @@ impl Room {
             person: person.clone(),
             until,
         };
-        self.emit(Event::Suspended { seat: index, person });
         if index == HOST_SEAT {
-            self.enter(Phase::HostAway);
+            self.phase = Phase::HostAway;
+            self.tell_all(Event::HostAway { host: person, until });
+        } else {
+            self.tell_all(Event::SeatSuspended {
+                seat: index,
+                person,
+                until,
+            });
         }
-        self.commit();
+        self.commit(now);
     }
 
-    fn enter(&mut self, phase: Phase) {
-        if self.phase != phase {
-            self.phase = phase;
-            self.emit(Event::PhaseChanged(phase));
-        }
+    fn tell_room(&mut self) {
+        self.tell_all(Event::RoomUpdated {
+            phase: self.phase,
+            max_guests: self.settings.max_guests,
+        });
     }
 
     /// Empties a guest's seat. The caller commits.
@@ -691,16 +713,20 @@ impl Room {
         seat.flags.audio_muted = false;
         seat.flags.video_muted = false;
         self.transports.remove(&person.user);
-        self.emit(Event::Left {
-            seat: index,
-            person: person.clone(),
-            reason,
-            note,
-        });
+        // Who hung up knows it, and the end is told to everybody.
+        if !matches!(reason, LeaveReason::Left | LeaveReason::RoomEnded) {
+            let event = Event::SeatKicked {
+                seat: index,
+                reason,
+                note,
+            };
+            self.tell(&person.user, event);
+        }
+        self.draft.left(index, person.clone(), reason);
         Some(person)
     }
 
-    fn end(&mut self, now: Instant) {
+    fn end(&mut self, reason: EndReason, now: Instant) {
         for index in (1..SEATS).map(SeatIndex) {
             self.vacate(index, LeaveReason::RoomEnded, None);
         }
@@ -712,14 +738,16 @@ impl Room {
         }
         self.transports.clear();
         self.cooldowns.clear();
-        self.enter(Phase::Ended);
-        self.commit();
+        self.phase = Phase::Ended;
+        self.tell_seats();
+        self.tell_all(Event::RoomEnded { reason });
+        self.commit(now);
         self.note_use(now);
     }
 
     /// Starts or stops the empty-room timer.
     fn note_use(&mut self, now: Instant) {
-        let used = self.audience || !self.transports.is_empty() || self.phase == Phase::Ended;
+        let used = self.viewers > 0 || !self.transports.is_empty() || self.phase == Phase::Ended;
         self.empty_since = if used { None } else { self.empty_since.or(Some(now)) };
     }
 
@@ -754,10 +782,11 @@ impl Room {
                         LeaveReason::MediaTimeout
                     };
                     self.vacate(index, reason, None);
-                    self.commit();
+                    self.commit(now);
                 }
                 // Both policies end the room while it is unknown which admin is online.
-                Deadline::HostAway | Deadline::EmptyRoom => self.end(now),
+                Deadline::HostAway => self.end(EndReason::HostAway, now),
+                Deadline::EmptyRoom => self.end(EndReason::Empty, now),
             }
         }
     }

@@ -22,6 +22,7 @@
 
 pub mod event;
 mod machine;
+mod notices;
 pub mod record;
 mod request;
 mod rules;
@@ -38,7 +39,7 @@ mod simulation;
 #[cfg(test)]
 mod tests;
 
-pub use event::{Notice, Recipients};
+pub use event::{Event, Notice, Recipients};
 pub use machine::{Command, Committed, Desired, HOST_SEAT, MediaNews, Outcome, PresenceNews, Room, TransportNews};
 pub use record::{Moment, Record};
 pub use request::*;

@@ -28,7 +28,7 @@ impl Room {
         match self.seat_of(&person.user) {
             Some(at) if at == index => {
                 if self.rename(index, &person) {
-                    self.commit();
+                    self.commit(now);
                 }
                 return Ok(());
             }
@@ -46,7 +46,7 @@ impl Room {
             return Err(Refusal::new(Code::AllSeatsOccupied, "all seats are taken"));
         }
         self.reserve(index, person, now);
-        self.commit();
+        self.commit(now);
         Ok(())
     }
 
@@ -128,7 +128,7 @@ impl Room {
             self.vacate(index, LeaveReason::Kicked, note);
             self.cool_down(occupant.clone(), now);
         }
-        self.commit();
+        self.commit(now);
         Ok(())
     }
 
@@ -177,9 +177,10 @@ impl Room {
                 ..wanted
             };
             let flags = seat.flags;
-            self.emit(Event::SeatUpdated { seat: index, flags });
+            self.tell_seats();
+            self.tell_all(Event::SeatUpdated { seat: index, flags });
         }
-        self.commit();
+        self.commit(now);
         Ok(())
     }
 
@@ -274,11 +275,7 @@ impl Room {
                 self.place(index, seat);
                 self.rename(index, person);
                 if let Some(person) = self.at(index).and_then(|seat| seat.occupancy.person()).cloned() {
-                    self.emit(Event::Moved {
-                        from,
-                        to: index,
-                        person,
-                    });
+                    self.draft.moved(from, index, person);
                 }
             } else if self.seat_of(&person.user).is_some() {
                 changed |= self.rename(index, person);
@@ -288,7 +285,7 @@ impl Room {
             }
         }
         if changed {
-            self.commit();
+            self.commit(now);
         }
         Ok(())
     }
@@ -384,7 +381,13 @@ impl Room {
                 person: person.clone(),
                 until,
             };
-            self.emit(Event::Joined { seat: index, person });
+            let granted = Event::SeatGranted {
+                seat: index,
+                connect_by: until,
+                media: RequestMedia::default(),
+            };
+            self.tell(&person.user, granted);
+            self.draft.joined(index, person);
         }
     }
 
@@ -410,6 +413,9 @@ impl Room {
         };
         let changed = named != *known;
         *known = named;
+        if changed {
+            self.draft.renamed();
+        }
         changed
     }
 }

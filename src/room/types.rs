@@ -268,44 +268,6 @@ pub enum LeaveReason {
     RoomEnded,
 }
 
-/// Something that happened in a room, in the order of its commits.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Event {
-    Joined {
-        seat: SeatIndex,
-        person: Person,
-    },
-    /// `note`: what the one who removed them gave as the reason.
-    Left {
-        seat: SeatIndex,
-        person: Person,
-        reason: LeaveReason,
-        note: Option<String>,
-    },
-    Moved {
-        from: SeatIndex,
-        to: SeatIndex,
-        person: Person,
-    },
-    /// The first transport is up; `resumed`: the seat was held.
-    Connected {
-        seat: SeatIndex,
-        person: Person,
-        resumed: bool,
-    },
-    /// The last transport was lost, the seat is held.
-    Suspended {
-        seat: SeatIndex,
-        person: Person,
-    },
-    SeatUpdated {
-        seat: SeatIndex,
-        flags: SeatFlags,
-    },
-    RoomUpdated,
-    PhaseChanged(Phase),
-}
-
 /// Everything a reader of a room needs, at one version.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Snapshot {

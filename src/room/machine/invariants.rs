@@ -14,6 +14,7 @@ impl Room {
     /// Panics where the room contradicts itself.
     pub(in crate::room) fn assert_invariants(&self) {
         assert_eq!(self.seats.len(), usize::from(SEATS));
+        assert!(self.draft.is_empty(), "what happened is told when it is committed");
         let people: Vec<&Person> = self.seats.iter().filter_map(|seat| seat.occupancy.person()).collect();
         let users: BTreeSet<&UserId> = people.iter().map(|person| &person.user).collect();
         assert_eq!(people.len(), users.len(), "a user has at most one seat");
@@ -62,7 +63,7 @@ impl Room {
         } else {
             assert!(may_publish.seats.keys().eq(users), "exactly the seated may publish");
         }
-        let used = self.audience || !self.transports.is_empty() || ended;
+        let used = self.viewers > 0 || !self.transports.is_empty() || ended;
         assert_eq!(self.empty_since.is_none(), used);
     }
 }
