@@ -82,7 +82,9 @@ pub(super) struct Model {
     cooldowns: BTreeMap<UserId, Instant>,
     /// Who had a pending request when the server stopped, and until when they may come back.
     missed: BTreeMap<UserId, Instant>,
-    audience: bool,
+    viewers: usize,
+    /// Those of them who are no members.
+    strangers: usize,
     capacity: bool,
     unused_since: Option<Instant>,
     told: Vec<Told>,
@@ -131,7 +133,8 @@ impl Model {
             applied: Vec::new(),
             cooldowns: BTreeMap::new(),
             missed: BTreeMap::new(),
-            audience: false,
+            viewers: 0,
+            strangers: 0,
             capacity: true,
             unused_since: Some(now),
             told: Vec::new(),
@@ -193,9 +196,10 @@ impl Model {
         });
     }
 
-    pub fn audience(&mut self, present: bool, now: Instant) {
+    pub fn audience(&mut self, viewers: usize, strangers: usize, now: Instant) {
         self.pass(now);
-        self.audience = present;
+        self.viewers = viewers;
+        self.strangers = strangers;
         self.note_use(now);
     }
 
@@ -211,7 +215,8 @@ impl Model {
         self.sources.clear();
         self.members.clear();
         self.capacity = true;
-        self.audience = false;
+        self.viewers = 0;
+        self.strangers = 0;
         self.told.clear();
         self.requests.retain(|asked| asked.ended_at.is_none());
         let grace = self.limit(self.settings.policies.grace_ms, now);
@@ -309,6 +314,12 @@ impl Model {
             hosts: self.hosts(),
             now,
         }
+    }
+
+    /// How many are here, in all.
+    pub fn count(&self) -> u64 {
+        let online = self.members.values().filter(|here| here.lost_at.is_none());
+        u64::try_from(online.count() + self.strangers).unwrap()
     }
 
     /// Whether this caller's stream may open.
@@ -612,7 +623,7 @@ impl Model {
 
     fn note_use(&mut self, now: Instant) {
         let online = self.members.values().any(|here| here.lost_at.is_none());
-        let used = online || self.audience || !self.transports.is_empty();
+        let used = online || self.viewers > 0 || !self.transports.is_empty();
         if used {
             self.unused_since = None;
         } else {

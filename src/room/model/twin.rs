@@ -126,10 +126,18 @@ impl Twin {
         self.compare();
     }
 
-    pub fn audience(&mut self, present: bool) {
-        self.trail.push(format!("audience {present}"));
-        self.model.audience(present, self.now);
-        self.room.handle_audience(present, self.now);
+    pub fn audience(&mut self, viewers: usize, strangers: usize) {
+        self.trail
+            .push(format!("{viewers} viewers, {strangers} of them strangers"));
+        self.model.audience(viewers, strangers, self.now);
+        self.room.handle_audience(viewers, strangers, self.now);
+        self.compare();
+    }
+
+    pub fn levels(&mut self, levels: BTreeMap<UserId, i8>) {
+        self.trail.push(format!("{levels:?}"));
+        self.model.pass(self.now);
+        self.room.handle_levels(levels, self.now);
         self.compare();
     }
 
@@ -292,6 +300,11 @@ impl Twin {
             self.differ("events (those only one of them tells)", &surplus, &expected);
         }
         self.notices = notices;
+        let told = self.audience_told.map_or(0, |(_, count)| count);
+        let silent = self.audience_told.is_none_or(|(at, _)| self.now - at >= SECOND);
+        if silent && self.room.snapshot(self.now).phase != Phase::Ended {
+            self.require(&told, &self.model.count(), "the audience as told");
+        }
     }
 
     fn pace(&mut self, event: &Event) {
@@ -303,11 +316,18 @@ impl Twin {
                 self.holds(apart(last, SECOND), "the audience is told once a second");
                 self.audience_told = Some((now, *count));
             }
-            _ => {
+            Event::Speaking { seats } => {
+                let may = |seat: &SeatIndex| {
+                    let mut seated = self.room.desired().seats.into_values();
+                    seated.any(|(at, permission)| at == *seat && permission.audio)
+                };
+                self.holds(seats.iter().all(|(seat, _)| may(seat)), "only the seated are heard");
+                self.holds(seats.is_sorted_by(|a, b| a.1 >= b.1), "the loudest come first");
                 let fast = Duration::from_millis(200);
                 self.holds(apart(self.speaking_told, fast), "speaking is told five times a second");
                 self.speaking_told = Some(now);
             }
+            _ => {}
         }
     }
 
