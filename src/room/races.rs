@@ -10,6 +10,7 @@ use crate::forward::{SeatIndex, SourceKind};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+mod limits;
 mod requests;
 mod seating;
 mod sudden;
