@@ -1,9 +1,13 @@
-//! One room: its state, what moves it besides seat commands (settings, transports, time), and what is read from it.
+//! One room: its state, what enters it, and what is read from it. What each command does is its subject's module.
 
 mod invariants;
 
-use super::event::EndReason;
+use super::event::{EndReason, Event};
+use super::media::{Media, Voices};
+use super::members::{Audience, Members};
+use super::moves::Move;
 use super::notices::Draft;
+use super::requests::Requests;
 use super::rules::{self, Action, Standing};
 use super::settings::{self, SEATS};
 use super::*;
@@ -177,14 +181,6 @@ pub struct Desired {
 /// The host's.
 pub const HOST_SEAT: SeatIndex = SeatIndex(0);
 
-/// Admins remembered by their commands; above it those without a seat are forgotten, who only lose their protection
-/// from being kicked by other admins until they next give a command.
-const ADMINS_MAX: usize = 256;
-
-/// Running cooldowns. Each takes a host's command against a seated person, so more than this within one cooldown's
-/// length is no live show; above it the one that ends first is forgotten.
-const COOLDOWNS_MAX: usize = 1_024;
-
 /// How many transports of one user are up, by source.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Transports {
@@ -193,25 +189,20 @@ pub(super) struct Transports {
 }
 
 impl Transports {
-    fn of(&mut self, kind: SourceKind) -> &mut u32 {
+    pub fn of(&mut self, kind: SourceKind) -> &mut u32 {
         match kind {
             SourceKind::Camera => &mut self.camera,
             SourceKind::Screen => &mut self.screen,
         }
     }
 
-    fn none(self) -> bool {
+    pub fn has(mut self, kind: SourceKind) -> bool {
+        *self.of(kind) > 0
+    }
+
+    pub fn none(self) -> bool {
         self == Transports::default()
     }
-}
-
-/// Why the room wants to be woken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Deadline {
-    /// A guest's reservation or grace is over.
-    Seat(SeatIndex),
-    HostAway,
-    EmptyRoom,
 }
 
 /// One room. The order in which it commits is the truth.
@@ -221,19 +212,29 @@ pub struct Room {
     pub(super) version: u64,
     pub(super) seq: u64,
     pub(super) phase: Phase,
-    created: Settings,
+    pub(super) created: Settings,
     pub(super) settings: Settings,
-    max_guests_allowed: u8,
+    pub(super) max_guests_allowed: u8,
     /// All there can be: those above `max_guests` are empty, or left over from before it was lowered.
     pub(super) seats: Vec<Seat>,
     /// Seated users with a transport up, and no one else.
     pub(super) transports: BTreeMap<UserId, Transports>,
     pub(super) cooldowns: BTreeMap<UserId, Instant>,
-    known_admins: BTreeSet<UserId>,
-    pub(super) viewers: usize,
-    pub(super) strangers: usize,
+    pub(super) members: Members,
+    /// Admins by the room's word, here or not.
+    pub(super) grants: BTreeSet<UserId>,
+    /// Until when.
+    pub(super) bans: BTreeMap<UserId, Instant>,
+    pub(super) requests: Requests,
+    /// Hosts who were away too long since the room was live last: none of them is promoted again before it is.
+    pub(super) passed_over: BTreeSet<UserId>,
+    pub(super) media: Media,
+    pub(super) voices: Voices,
+    pub(super) audience: Audience,
+    /// Whether the node has a place for one more publisher.
+    pub(super) capacity: bool,
     /// `None`: in use.
-    empty_since: Option<Instant>,
+    pub(super) empty_since: Option<Instant>,
     /// Who is giving a command.
     pub(super) actor: Option<Person>,
     pub(super) draft: Draft,
@@ -274,9 +275,15 @@ impl Room {
             seats,
             transports: BTreeMap::new(),
             cooldowns: BTreeMap::new(),
-            known_admins: BTreeSet::new(),
-            viewers: 0,
-            strangers: 0,
+            members: Members::default(),
+            grants: BTreeSet::new(),
+            bans: BTreeMap::new(),
+            requests: Requests::default(),
+            passed_over: BTreeSet::new(),
+            media: Media::default(),
+            voices: Voices::default(),
+            audience: Audience::default(),
+            capacity: true,
             empty_since: Some(now),
             actor: None,
             draft: Draft::default(),
@@ -291,50 +298,89 @@ impl Room {
         *settings == self.created || *settings == self.settings
     }
 
+    /// A refused command changes nothing, but for an invitation that is accepted and finds no seat: it fails, and the
+    /// inviter is told.
     pub fn handle_command(&mut self, by: &Principal, command: Command, now: Instant) -> Result<Committed, Refusal> {
         self.expire(now);
         let before = self.version;
         let outcome = if self.phase == Phase::Ended {
             Err(Refusal::new(Code::RoomEnded, "the room has ended"))
         } else {
-            let standing = self.meet(by);
-            self.actor = Some(by.person.clone());
-            match command {
-                Command::Update(patch) => self.update(standing, patch, now),
-                Command::End => self
-                    .permit(standing, Action::End)
-                    .map(|()| self.end(EndReason::Ended, now)),
-                Command::Seat {
-                    seat,
-                    person,
-                    if_version,
-                } => self.seat(by, standing, seat, person, if_version, now),
-                Command::Unseat {
-                    seat,
-                    user,
-                    reason,
-                    if_version,
-                } => self.unseat(by, standing, seat, user, reason, if_version, now),
-                Command::UnseatUser { user, reason } => self.unseat_user(by, standing, user, reason, now),
-                Command::SetFlags { seat, patch } => self.set_flags(by, standing, seat, patch, now),
-                Command::Assign { seats, if_version } => self.assign(standing, &seats, if_version, now),
-                _ => Err(Refusal::new(Code::SeatsDisabled, "not in this version")),
-            }
+            self.actor = Some(self.known(by.person.clone()));
+            let outcome = self.obey(by, command, now);
+            self.tell_media(now);
+            self.actor = None;
+            outcome
         };
-        self.actor = None;
-        self.note_use(now);
-        self.expire(now);
-        self.debug_assert_invariants();
+        let version = self.version;
+        self.settle(now);
         match outcome {
-            Ok(()) => Ok(Committed {
-                version: self.version,
-                changed: self.version != before,
-                outcome: Outcome::Done,
+            Ok(outcome) => Ok(Committed {
+                version,
+                changed: version != before,
+                outcome,
             }),
             Err(refusal) => Err(Refusal {
-                version: Some(self.version),
+                version: Some(version),
                 ..refusal
             }),
+        }
+    }
+
+    fn obey(&mut self, by: &Principal, command: Command, now: Instant) -> Result<Outcome, Refusal> {
+        let standing = self.standing(by);
+        match command {
+            Command::Update(patch) => self.update(standing, patch, now),
+            Command::End => {
+                self.permit(standing, Action::End)?;
+                self.end(EndReason::Ended, now);
+                Ok(Outcome::Done)
+            }
+            Command::Seat {
+                seat,
+                person,
+                if_version,
+            } => self.seat(by, standing, seat, person, if_version, now),
+            Command::Unseat {
+                seat,
+                user,
+                reason,
+                if_version,
+            } => self.unseat(by, standing, seat, user, reason, if_version, now),
+            Command::UnseatUser { user, reason } => self.unseat_user(by, standing, user, reason, now),
+            Command::SetFlags { seat, patch } => self.set_flags(by, standing, seat, patch, now),
+            Command::Assign { seats, if_version } => self.assign(standing, &seats, if_version, now),
+            Command::Apply { user, wish } => self.apply(by, standing, user, wish, now),
+            Command::CancelApplication { user } => self.cancel_application(by, standing, &user, now),
+            Command::AcceptApplication { user, seat, request } => {
+                self.accept_application(by, standing, &user, seat, request, now)
+            }
+            Command::RejectApplication { user, reason, request } => {
+                self.reject_application(by, standing, &user, reason, request, now)
+            }
+            Command::Invite { user, wish } => self.invite(by, standing, user, wish, now),
+            Command::CancelInvitation { user } => self.cancel_invitation(by, standing, &user, now),
+            Command::AcceptInvitation { request } => self.accept_invitation(by, standing, request, now),
+            Command::RejectInvitation { reason, request } => self.reject_invitation(by, standing, reason, request, now),
+            Command::Move {
+                from,
+                to,
+                policy,
+                user,
+                if_version,
+            } => {
+                let step = Move {
+                    from,
+                    to,
+                    policy,
+                    user,
+                    if_version,
+                };
+                self.move_seat(by, standing, &step, now)
+            }
+            Command::Ask { seat, audio, video } => self.ask_device(standing, seat, audio, video, now),
+            Command::GrantRole { user, role } => self.grant_role(standing, &user, role, now),
+            Command::RemoveMember { user, ban, reason } => self.remove_member(by, standing, &user, ban, reason, now),
         }
     }
 
@@ -347,77 +393,98 @@ impl Room {
                 TransportNews::Lost { user, kind } => self.transport_lost(&user, kind, now),
             }
         }
-        self.note_use(now);
-        self.expire(now);
-        self.debug_assert_invariants();
+        self.settle(now);
     }
 
     /// `viewers`: everything that takes of the room's media, which holds off the empty-room timer; `strangers`: those of
     /// them who are no members.
     pub fn handle_audience(&mut self, viewers: usize, strangers: usize, now: Instant) {
         self.expire(now);
-        self.viewers = viewers;
-        self.strangers = strangers;
-        self.note_use(now);
+        self.audience.viewers = viewers;
+        self.audience.strangers = strangers;
+        self.settle(now);
     }
 
     /// Event streams of members. Whether they may enter has been asked ([`may_enter`](Self::may_enter)).
-    pub fn handle_presence(&mut self, _news: PresenceNews, _now: Instant) {}
+    pub fn handle_presence(&mut self, news: PresenceNews, now: Instant) {
+        self.expire(now);
+        if self.phase != Phase::Ended {
+            match news {
+                PresenceNews::Joined { person, role } => self.joined(person, role, now),
+                PresenceNews::Lost { user } => self.suspended(&user, now),
+            }
+        }
+        self.settle(now);
+    }
 
     /// What flows of a seat's sources.
-    pub fn handle_media(&mut self, _news: MediaNews, _now: Instant) {}
+    pub fn handle_media(&mut self, news: MediaNews, now: Instant) {
+        self.expire(now);
+        if self.phase != Phase::Ended {
+            self.media_changed(news);
+        }
+        self.settle(now);
+    }
 
     /// Voices on the seats, in dBov (-127..=0); whoever is not in it is not heard.
-    pub fn handle_levels(&mut self, _levels: BTreeMap<UserId, i8>, _now: Instant) {}
+    pub fn handle_levels(&mut self, levels: BTreeMap<UserId, i8>, now: Instant) {
+        self.expire(now);
+        self.hear(&levels, now);
+        self.settle(now);
+    }
 
-    /// Whether the node has a place for one more publisher: without one, nobody is accepted or seated.
-    pub fn handle_capacity(&mut self, _available: bool) {}
+    /// Whether the node has a place for one more publisher: without one, nobody is accepted, seated or invited.
+    pub fn handle_capacity(&mut self, available: bool) {
+        self.capacity = available;
+    }
 
     /// A viewer's slots changed: tell its user.
     pub fn handle_slots(
         &mut self,
-        _user: &UserId,
-        _viewer: String,
-        _slots: Vec<crate::forward::SlotReport>,
-        _now: Instant,
+        user: &UserId,
+        viewer: String,
+        slots: Vec<crate::forward::SlotReport>,
+        now: Instant,
     ) {
+        self.expire(now);
+        if self.phase != Phase::Ended {
+            self.tell(user, Event::StageSlots { viewer, slots });
+            self.publish(now);
+        }
+        self.settle(now);
+    }
+
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.expire(now);
+        self.settle(now);
     }
 
     /// Whether this caller's event stream may open: not when banned or when the room has ended.
-    pub fn may_enter(&self, _by: &Principal, _now: Instant) -> Result<(), Refusal> {
-        Ok(())
+    pub fn may_enter(&self, by: &Principal, now: Instant) -> Result<(), Refusal> {
+        if self.phase == Phase::Ended {
+            return Err(Refusal::new(Code::RoomEnded, "the room has ended"));
+        }
+        if by.role == Role::Service {
+            return Ok(());
+        }
+        self.not_banned(&by.person.user, now)?;
+        self.room_for_one_more(&by.person.user)
     }
 
     /// Pending ones, oldest first.
-    pub fn requests(&self, _kind: RequestKind) -> Vec<Request> {
-        Vec::new()
+    pub fn requests(&self, kind: RequestKind) -> Vec<Request> {
+        let pending = self.requests.pending.values();
+        pending.filter(|request| request.kind == kind).cloned().collect()
     }
 
     /// In order of user id.
     pub fn members(&self) -> Vec<Member> {
-        Vec::new()
+        self.members.all.keys().filter_map(|user| self.member(user)).collect()
     }
 
     /// What happened since the last poll; to be drained after each `handle_*`.
     pub fn poll_notice(&mut self) -> Option<Notice> {
         self.notices.pop_front()
-    }
-
-    /// What of this room is to survive a restart. The room is at its newest version when no `handle_*` ran since.
-    pub fn record(&self, _moment: Moment) -> Record {
-        unimplemented!()
-    }
-
-    /// The room of a record, after the process ended without notice: whoever was on a seat with a transport is held there
-    /// for the grace from `moment` on, waits go on with what the wall clock leaves of them, and the waiting applicants have
-    /// a moment to open their streams again.
-    pub fn restore(_record: Record, _epoch: u64, _max_guests_allowed: u8, _moment: Moment) -> Result<Self, Refusal> {
-        unimplemented!()
-    }
-
-    pub fn handle_timeout(&mut self, now: Instant) {
-        self.expire(now);
-        self.debug_assert_invariants();
     }
 
     pub fn poll_timeout(&self) -> Option<Instant> {
@@ -463,8 +530,8 @@ impl Room {
             settings: self.settings.clone(),
             seats: self.shown_seats(),
             sources: self.sources(),
-            requests: Vec::new(),
-            hosts: BTreeSet::new(),
+            requests: self.requests.pending.values().cloned().collect(),
+            hosts: self.hosts(),
             now,
         }
     }
@@ -484,10 +551,6 @@ impl Room {
         self.seats.iter().take(shown).cloned().collect()
     }
 
-    pub(super) fn sources(&self) -> BTreeMap<(SeatIndex, SourceKind), SourceStatus> {
-        BTreeMap::new()
-    }
-
     pub(super) fn seat_of(&self, user: &UserId) -> Option<SeatIndex> {
         self.indexed()
             .find(|(_, seat)| seat.occupancy.person().is_some_and(|person| person.user == *user))
@@ -499,11 +562,7 @@ impl Room {
         guests.filter(|seat| seat.occupancy.person().is_some()).count()
     }
 
-    pub(super) fn is_admin(&self, user: &UserId) -> bool {
-        self.known_admins.contains(user)
-    }
-
-    fn external(&self) -> bool {
+    pub(super) fn external(&self) -> bool {
         self.settings.seat_mode == SeatMode::External
     }
 
@@ -534,6 +593,14 @@ impl Room {
         Ok(())
     }
 
+    pub(super) fn capacity(&self) -> Result<(), Refusal> {
+        if self.capacity {
+            return Ok(());
+        }
+        let detail = "the server has no place for another publisher now";
+        Err(Refusal::new(Code::CapacityExhausted, detail))
+    }
+
     pub(super) fn expect_version(&self, if_version: Option<u64>) -> Result<(), Refusal> {
         match if_version {
             Some(version) if version != self.version => Err(Refusal::new(
@@ -541,253 +608,6 @@ impl Room {
                 format!("the room is at version {}, not {version}", self.version),
             )),
             _ => Ok(()),
-        }
-    }
-}
-
-/// Changing.
-impl Room {
-    /// What the caller is here; admins are remembered, so that other admins cannot kick them.
-    fn meet(&mut self, by: &Principal) -> Standing {
-        let user = &by.person.user;
-        let standing = rules::standing(by, &self.settings.host.user);
-        if standing == Standing::Member {
-            self.known_admins.remove(user);
-        }
-        if standing == Standing::Admin && self.known_admins.insert(user.clone()) && self.known_admins.len() > ADMINS_MAX
-        {
-            let seats = &self.seats;
-            let seated = |user: &UserId| {
-                let mut people = seats.iter().filter_map(|seat| seat.occupancy.person());
-                people.any(|person| person.user == *user)
-            };
-            self.known_admins.retain(|known| known == user || seated(known));
-        }
-        standing
-    }
-
-    pub(super) fn cool_down(&mut self, user: UserId, now: Instant) {
-        let until = now + Duration::from_millis(self.settings.policies.kick_cooldown_ms);
-        self.cooldowns.retain(|_, until| *until > now);
-        if until > now {
-            self.cooldowns.insert(user, until);
-        }
-        if self.cooldowns.len() > COOLDOWNS_MAX {
-            let soonest = self.cooldowns.iter().min_by_key(|(_, until)| **until);
-            if let Some(user) = soonest.map(|(user, _)| user.clone()) {
-                self.cooldowns.remove(&user);
-            }
-        }
-    }
-
-    fn update(&mut self, standing: Standing, patch: SettingsPatch, now: Instant) -> Result<(), Refusal> {
-        self.permit(standing, Action::ChangeSettings)?;
-        let mut settings = self.settings.clone();
-        if let Some(max_guests) = patch.max_guests {
-            settings::max_guests(max_guests, self.max_guests_allowed)?;
-            settings.max_guests = max_guests;
-        }
-        if let Some(policies) = patch.policies {
-            settings::policies(&policies)?;
-            if policies.admin_may != settings.policies.admin_may {
-                self.permit(standing, Action::ChangeAdminPolicy)?;
-            }
-            settings.policies = policies;
-        }
-        settings.seat_mode = patch.seat_mode.unwrap_or(settings.seat_mode);
-        settings.public_program = patch.public_program.unwrap_or(settings.public_program);
-        settings.webhook = patch.webhook.unwrap_or(settings.webhook);
-        settings.metadata = patch.metadata.unwrap_or(settings.metadata);
-        if settings != self.settings {
-            let was_external = self.external();
-            self.settings = settings;
-            if was_external != self.external() {
-                self.restart_waits(now);
-            }
-            self.tell_room();
-            self.commit(now);
-        }
-        Ok(())
-    }
-
-    /// The seat mode began or ceased to be external: waits lose their limit, or get one from now.
-    fn restart_waits(&mut self, now: Instant) {
-        let policies = &self.settings.policies;
-        let reservation = self.limit(policies.reservation_ms, now);
-        let grace = self.limit(policies.grace_ms, now);
-        let host_away = self.limit(policies.host_away_ms, now);
-        for (index, seat) in (0..SEATS).map(SeatIndex).zip(&mut self.seats) {
-            match &mut seat.occupancy {
-                Occupancy::Reserved { until, .. } if index != HOST_SEAT => *until = reservation,
-                Occupancy::Held { until, .. } => *until = if index == HOST_SEAT { host_away } else { grace },
-                Occupancy::Reserved { .. } | Occupancy::Occupied { .. } | Occupancy::Empty => {}
-            }
-        }
-    }
-
-    fn transport_up(&mut self, user: &UserId, kind: SourceKind, now: Instant) {
-        let Some(index) = self.seat_of(user) else { return };
-        *self.transports.entry(user.clone()).or_default().of(kind) += 1;
-        let Some(seat) = self.seats.get_mut(usize::from(index.0)) else {
-            return;
-        };
-        let (person, resumed) = match &seat.occupancy {
-            Occupancy::Reserved { person, .. } => (person.clone(), false),
-            Occupancy::Held { person, .. } => (person.clone(), true),
-            Occupancy::Occupied { .. } | Occupancy::Empty => return,
-        };
-        seat.occupancy = Occupancy::Occupied {
-            person: person.clone(),
-            since: now,
-        };
-        self.tell_all(Event::SeatConnected {
-            seat: index,
-            person: person.clone(),
-            resumed,
-        });
-        if index == HOST_SEAT {
-            self.phase = Phase::Live;
-            if resumed {
-                self.tell_all(Event::HostBack { host: person });
-            } else {
-                self.tell_room();
-            }
-        }
-        self.commit(now);
-    }
-
-    fn transport_lost(&mut self, user: &UserId, kind: SourceKind, now: Instant) {
-        let Some(transports) = self.transports.get_mut(user) else {
-            return;
-        };
-        let count = transports.of(kind);
-        *count = count.saturating_sub(1);
-        if !transports.none() {
-            return;
-        }
-        self.transports.remove(user);
-        let Some(index) = self.seat_of(user) else { return };
-        let policies = &self.settings.policies;
-        let wait_ms = if index == HOST_SEAT {
-            policies.host_away_ms
-        } else {
-            policies.grace_ms
-        };
-        let until = self.limit(wait_ms, now);
-        let Some(seat) = self.seats.get_mut(usize::from(index.0)) else {
-            return;
-        };
-        let Occupancy::Occupied { person, .. } = &seat.occupancy else {
-            return;
-        };
-        let person = person.clone();
-        seat.occupancy = Occupancy::Held {
-            person: person.clone(),
-            until,
-        };
-        if index == HOST_SEAT {
-            self.phase = Phase::HostAway;
-            self.tell_all(Event::HostAway { host: person, until });
-        } else {
-            self.tell_all(Event::SeatSuspended {
-                seat: index,
-                person,
-                until,
-            });
-        }
-        self.commit(now);
-    }
-
-    fn tell_room(&mut self) {
-        self.tell_all(Event::RoomUpdated {
-            phase: self.phase,
-            max_guests: self.settings.max_guests,
-        });
-    }
-
-    /// Empties a guest's seat. The caller commits.
-    pub(super) fn vacate(&mut self, index: SeatIndex, reason: LeaveReason, note: Option<String>) -> Option<Person> {
-        let seat = self.seats.get_mut(usize::from(index.0))?;
-        let person = seat.occupancy.person()?.clone();
-        seat.occupancy = Occupancy::Empty;
-        seat.flags.audio_muted = false;
-        seat.flags.video_muted = false;
-        self.transports.remove(&person.user);
-        // Who hung up knows it, and the end is told to everybody.
-        if !matches!(reason, LeaveReason::Left | LeaveReason::RoomEnded) {
-            let event = Event::SeatKicked {
-                seat: index,
-                reason,
-                note,
-            };
-            self.tell(&person.user, event);
-        }
-        self.draft.left(index, person.clone(), reason);
-        Some(person)
-    }
-
-    fn end(&mut self, reason: EndReason, now: Instant) {
-        for index in (1..SEATS).map(SeatIndex) {
-            self.vacate(index, LeaveReason::RoomEnded, None);
-        }
-        if let Some(seat) = self.seats.first_mut() {
-            seat.occupancy = Occupancy::Reserved {
-                person: self.settings.host.clone(),
-                until: None,
-            };
-        }
-        self.transports.clear();
-        self.cooldowns.clear();
-        self.phase = Phase::Ended;
-        self.tell_seats();
-        self.tell_all(Event::RoomEnded { reason });
-        self.commit(now);
-        self.note_use(now);
-    }
-
-    /// Starts or stops the empty-room timer.
-    fn note_use(&mut self, now: Instant) {
-        let used = self.viewers > 0 || !self.transports.is_empty() || self.phase == Phase::Ended;
-        self.empty_since = if used { None } else { self.empty_since.or(Some(now)) };
-    }
-
-    fn next_deadline(&self) -> Option<(Instant, Deadline)> {
-        if self.phase == Phase::Ended {
-            return None;
-        }
-        let seats = self.indexed().filter_map(|(index, seat)| {
-            let reason = if index == HOST_SEAT {
-                Deadline::HostAway
-            } else {
-                Deadline::Seat(index)
-            };
-            seat.occupancy.until().map(|at| (at, reason))
-        });
-        let empty_room_ms = self.settings.policies.empty_room_ms;
-        let empty = self.empty_since.filter(|_| empty_room_ms > 0);
-        let empty = empty.map(|since| (since + Duration::from_millis(empty_room_ms), Deadline::EmptyRoom));
-        seats.chain(empty).min_by_key(|(at, _)| *at)
-    }
-
-    /// Lets happen what is due, in the order of its deadlines.
-    fn expire(&mut self, now: Instant) {
-        while let Some((_, reason)) = self.next_deadline().filter(|(at, _)| *at <= now) {
-            match reason {
-                Deadline::Seat(index) => {
-                    let held = self.seats.get(usize::from(index.0));
-                    let held = held.is_some_and(|seat| matches!(seat.occupancy, Occupancy::Held { .. }));
-                    let reason = if held {
-                        LeaveReason::Disconnected
-                    } else {
-                        LeaveReason::MediaTimeout
-                    };
-                    self.vacate(index, reason, None);
-                    self.commit(now);
-                }
-                // Both policies end the room while it is unknown which admin is online.
-                Deadline::HostAway => self.end(EndReason::HostAway, now),
-                Deadline::EmptyRoom => self.end(EndReason::Empty, now),
-            }
         }
     }
 }

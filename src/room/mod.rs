@@ -22,12 +22,18 @@
 
 pub mod event;
 mod machine;
+mod media;
+mod members;
+mod moves;
 mod notices;
 pub mod record;
 mod request;
+mod requests;
 mod rules;
 mod seats;
 mod settings;
+mod timers;
+mod transports;
 mod types;
 
 #[cfg(test)]

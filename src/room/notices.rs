@@ -3,10 +3,10 @@
 //! One step makes one `seats.changed`, however many seats it concerns. Whom a notice is for is settled when it happens;
 //! which version it belongs to, when the step is done.
 
-use super::event::{Departure, Event, Movement};
+use super::event::{Departure, Event, MemberLeftReason, Movement};
 use super::*;
 use crate::forward::SeatIndex;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -19,6 +19,10 @@ pub(super) struct Draft {
     moved: Vec<Movement>,
     /// Somebody on a seat is called otherwise now.
     renamed: bool,
+    /// How those the step concerns were listed before it.
+    pub touched: BTreeMap<UserId, Option<Member>>,
+    /// Why those it takes off the list leave.
+    pub reasons: BTreeMap<UserId, MemberLeftReason>,
 }
 
 impl Draft {
@@ -38,12 +42,16 @@ impl Draft {
         self.renamed = true;
     }
 
+    pub fn leaves(&mut self, user: &UserId, reason: MemberLeftReason) {
+        self.reasons.insert(user.clone(), reason);
+    }
+
     fn touches_seats(&self) -> bool {
         self.renamed || !(self.joined.is_empty() && self.left.is_empty() && self.moved.is_empty())
     }
 
     pub fn is_empty(&self) -> bool {
-        self.events.is_empty() && !self.touches_seats()
+        self.events.is_empty() && !self.touches_seats() && self.touched.is_empty() && self.reasons.is_empty()
     }
 }
 
@@ -57,6 +65,26 @@ impl Room {
     pub(super) fn tell(&mut self, user: &UserId, event: Event) {
         let only = Recipients::Users(Arc::new(BTreeSet::from([user.clone()])));
         self.draft.events.push((only, event));
+    }
+
+    pub(super) fn tell_hosts(&mut self, event: Event) {
+        let hosts = Recipients::Users(Arc::new(self.hosts()));
+        self.draft.events.push((hosts, event));
+    }
+
+    pub(super) fn tell_hosts_and(&mut self, user: &UserId, event: Event) {
+        let mut users = self.hosts();
+        users.insert(user.clone());
+        self.draft.events.push((Recipients::Users(Arc::new(users)), event));
+    }
+
+    /// To the other hosts: none, none of it.
+    pub(super) fn tell_hosts_but(&mut self, user: &UserId, event: Event) {
+        let mut users = self.hosts();
+        users.remove(user);
+        if !users.is_empty() {
+            self.draft.events.push((Recipients::Users(Arc::new(users)), event));
+        }
     }
 
     /// Puts `seats.changed` before what is told from here on; by itself it comes last.
@@ -84,6 +112,8 @@ impl Room {
     /// Numbers what there is to tell. By itself for what raises no version.
     pub(super) fn publish(&mut self, now: Instant) {
         self.tell_seats();
+        self.tell_members();
+        self.draft.reasons.clear();
         for (to, event) in std::mem::take(&mut self.draft.events) {
             self.seq += 1;
             self.notices.push_back(Notice {

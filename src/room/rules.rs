@@ -1,6 +1,6 @@
 //! Who may do what: the permission matrix, in one place.
 
-use super::{Code, Policies, Principal, Refusal, Role, Settings, UserId};
+use super::{Code, MemberRole, Policies, Principal, Refusal, Role, Settings, UserId};
 
 /// What somebody is in one room: the higher of the token's role and what the room says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -23,6 +23,21 @@ pub(super) enum Action {
         oneself: bool,
         free_mode: bool,
     },
+    Apply {
+        oneself: bool,
+    },
+    CancelApplication {
+        oneself: bool,
+    },
+    /// Accept or reject it.
+    AnswerApplication,
+    Invite,
+    CancelInvitation {
+        /// One has made it.
+        own: bool,
+    },
+    /// One's own: nobody is asked about another's.
+    AnswerInvitation,
     Leave,
     Kick {
         admin: bool,
@@ -38,14 +53,29 @@ pub(super) enum Action {
         oneself: bool,
         empty: bool,
     },
+    /// Ask for a device to be switched on.
+    Ask,
+    /// `admin`: who is moved is one.
+    Move {
+        oneself: bool,
+        admin: bool,
+    },
+    /// From the room, or ban. `role`: of whom.
+    Remove {
+        role: MemberRole,
+    },
+    /// Make somebody an admin, or withdraw that.
+    Grant,
 }
 
-pub(super) fn standing(by: &Principal, host: &UserId) -> Standing {
+/// `granted`: the room has made them an admin.
+pub(super) fn standing(by: &Principal, host: &UserId, granted: bool) -> Standing {
     match by.role {
         Role::Service => Standing::Service,
         _ if by.person.user == *host => Standing::Host,
         // `role: host` under another name is an admin.
         Role::Host | Role::Admin => Standing::Admin,
+        Role::Member if granted => Standing::Admin,
         Role::Member => Standing::Member,
     }
 }
@@ -61,12 +91,24 @@ pub(super) fn permitted(standing: Standing, action: Action, policies: &Policies)
         },
         Action::Assign => standing == Service,
         Action::Seat { oneself, free_mode } => standing > Member || (oneself && free_mode),
+        Action::Apply { oneself } | Action::CancelApplication { oneself } => oneself || standing == Service,
+        Action::AnswerApplication | Action::Invite => standing > Member,
+        Action::CancelInvitation { own } => standing > Admin || (standing == Admin && own),
+        Action::AnswerInvitation => standing != Service,
         Action::Leave => true,
         Action::Kick { admin } => standing > Admin || (standing == Admin && !admin),
         Action::Lock => standing > Member,
         Action::LockDevice => standing > Member,
         Action::Mute { oneself } => oneself || standing > Member,
         Action::Unmute { oneself, empty } => oneself || (empty && standing > Member),
+        Action::Ask => standing > Member,
+        Action::Move { oneself, admin } => match standing {
+            Host | Service => true,
+            Admin => oneself || !admin,
+            Member => oneself && policies.self_move,
+        },
+        Action::Remove { role } => standing > Admin || (standing == Admin && role == MemberRole::Member),
+        Action::Grant => matches!(standing, Host | Service),
     }
 }
 

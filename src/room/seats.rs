@@ -1,12 +1,17 @@
 //! The commands that change who sits where, and what of them may be seen and heard.
 
+use super::event::Event;
 use super::machine::HOST_SEAT;
 use super::rules::{Action, Standing};
 use super::settings::SEATS;
 use super::*;
 use crate::forward::SeatIndex;
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// Running cooldowns. Each takes a host's command against somebody, so more than this within one cooldown's length is no
+/// live show; above it the one that ends first is forgotten.
+const COOLDOWNS_MAX: usize = 1_024;
 
 impl Room {
     /// SEATS row 5a.
@@ -18,7 +23,7 @@ impl Room {
         person: Person,
         if_version: Option<u64>,
         now: Instant,
-    ) -> Result<(), Refusal> {
+    ) -> Result<Outcome, Refusal> {
         self.permit_seat_changes(standing)?;
         let oneself = by.person.user == person.user;
         let free_mode = self.settings.seat_mode == SeatMode::Free;
@@ -30,24 +35,28 @@ impl Room {
                 if self.rename(index, &person) {
                     self.commit(now);
                 }
-                return Ok(());
+                let granted = self.granted(&person.user).map(Outcome::Seated);
+                return Ok(granted.unwrap_or(Outcome::Done));
             }
-            Some(at) => {
-                let detail = format!("{} is on seat {} already", person.user.as_str(), at.0);
-                return Err(Refusal::new(Code::AlreadySeated, detail));
-            }
+            Some(_) => self.unseated(&person.user)?,
             None => {}
         }
-        if standing == Standing::Member {
-            self.cooled_down(&person.user, now)?;
+        match standing {
+            Standing::Member => {
+                self.not_banned(&person.user, now)?;
+                self.cooled_down(&person.user, now)?;
+            }
+            Standing::Admin | Standing::Host => self.in_the_room(&person.user, now)?,
+            Standing::Service => {}
         }
         self.vacant(index)?;
         if self.taken_guest_seats() >= usize::from(self.settings.max_guests) {
-            return Err(Refusal::new(Code::AllSeatsOccupied, "all seats are taken"));
+            return Err(all_taken());
         }
-        self.reserve(index, person, now);
+        self.capacity()?;
+        let granted = self.reserve(index, self.known(person), RequestMedia::default(), now);
         self.commit(now);
-        Ok(())
+        Ok(Outcome::Seated(granted))
     }
 
     /// SEATS rows 12 and 13, by seat.
@@ -61,7 +70,7 @@ impl Room {
         note: Option<String>,
         if_version: Option<u64>,
         now: Instant,
-    ) -> Result<(), Refusal> {
+    ) -> Result<Outcome, Refusal> {
         self.permit_seat_changes(standing)?;
         let occupant = self.at(index).and_then(|seat| seat.occupancy.person());
         let occupant = occupant.map(|person| person.user.clone());
@@ -77,7 +86,7 @@ impl Room {
         }
         match occupant {
             Some(occupant) => self.remove(by, standing, index, &occupant, note, now),
-            None => Ok(()),
+            None => Ok(Outcome::Done),
         }
     }
 
@@ -89,7 +98,7 @@ impl Room {
         user: UserId,
         note: Option<String>,
         now: Instant,
-    ) -> Result<(), Refusal> {
+    ) -> Result<Outcome, Refusal> {
         self.permit_seat_changes(standing)?;
         if by.person.user != user {
             self.permit(
@@ -100,7 +109,7 @@ impl Room {
             )?;
         }
         let Some(index) = self.seat_of(&user) else {
-            return Ok(());
+            return Ok(Outcome::Done);
         };
         self.managed_seat(index)?;
         self.remove(by, standing, index, &user, note, now)
@@ -114,7 +123,7 @@ impl Room {
         occupant: &UserId,
         note: Option<String>,
         now: Instant,
-    ) -> Result<(), Refusal> {
+    ) -> Result<Outcome, Refusal> {
         if *occupant == by.person.user {
             self.permit(standing, Action::Leave)?;
             self.vacate(index, LeaveReason::Left, note);
@@ -126,10 +135,10 @@ impl Room {
                 },
             )?;
             self.vacate(index, LeaveReason::Kicked, note);
-            self.cool_down(occupant.clone(), now);
+            self.cool_down(occupant, self.settings.policies.kick_cooldown_ms, now);
         }
         self.commit(now);
-        Ok(())
+        Ok(Outcome::Done)
     }
 
     /// SEATS rows 14 and 14a. Only what would change needs a permission; touching another's seat at all takes a host.
@@ -140,7 +149,7 @@ impl Room {
         index: SeatIndex,
         patch: SeatFlagsPatch,
         now: Instant,
-    ) -> Result<(), Refusal> {
+    ) -> Result<Outcome, Refusal> {
         let occupant = self.at(index).and_then(|seat| seat.occupancy.person()).cloned();
         let oneself = occupant.as_ref().is_some_and(|person| person.user == by.person.user);
         if standing == Standing::Member && !oneself {
@@ -161,13 +170,13 @@ impl Room {
         };
         self.permit_flags(standing, index, oneself, occupant.as_ref(), flags, wanted)?;
         if wanted == flags {
-            return Ok(());
+            return Ok(Outcome::Done);
         }
         if wanted.locked
             && let Some(person) = self.vacate(index, LeaveReason::Locked, None)
             && person.user != by.person.user
         {
-            self.cool_down(person.user, now);
+            self.cool_down(&person.user, self.settings.policies.kick_cooldown_ms, now);
         }
         if let Some(seat) = self.at_mut(index) {
             // Whoever was removed takes the mutes along.
@@ -181,7 +190,7 @@ impl Room {
             self.tell_all(Event::SeatUpdated { seat: index, flags });
         }
         self.commit(now);
-        Ok(())
+        Ok(Outcome::Done)
     }
 
     fn permit_flags(
@@ -234,10 +243,14 @@ impl Room {
         seats: &BTreeMap<SeatIndex, Option<Person>>,
         if_version: Option<u64>,
         now: Instant,
-    ) -> Result<(), Refusal> {
+    ) -> Result<Outcome, Refusal> {
         self.permit(standing, Action::Assign)?;
         self.expect_version(if_version)?;
         self.assignable(seats)?;
+        let newcomer = |person: &Person| self.seat_of(&person.user).is_none();
+        if seats.values().flatten().any(newcomer) {
+            self.capacity()?;
+        }
         let target = |index: SeatIndex| seats.get(&index).and_then(Option::as_ref);
 
         let mut changed = false;
@@ -263,11 +276,7 @@ impl Room {
             }
         }
         for (from, _) in movers.values() {
-            if let Some(seat) = self.seats.get_mut(usize::from(from.0)) {
-                seat.occupancy = Occupancy::Empty;
-                seat.flags.audio_muted = false;
-                seat.flags.video_muted = false;
-            }
+            self.lift(*from);
         }
         for index in (1..SEATS).map(SeatIndex) {
             let Some(person) = target(index) else { continue };
@@ -280,14 +289,14 @@ impl Room {
             } else if self.seat_of(&person.user).is_some() {
                 changed |= self.rename(index, person);
             } else {
-                self.reserve(index, person.clone(), now);
+                self.reserve(index, self.known(person.clone()), RequestMedia::default(), now);
                 changed = true;
             }
         }
         if changed {
             self.commit(now);
         }
-        Ok(())
+        Ok(Outcome::Done)
     }
 
     fn assignable(&self, seats: &BTreeMap<SeatIndex, Option<Person>>) -> Result<(), Refusal> {
@@ -312,11 +321,11 @@ impl Room {
 }
 
 impl Room {
-    fn at(&self, index: SeatIndex) -> Option<&Seat> {
+    pub(super) fn at(&self, index: SeatIndex) -> Option<&Seat> {
         self.seats.get(usize::from(index.0))
     }
 
-    fn at_mut(&mut self, index: SeatIndex) -> Option<&mut Seat> {
+    pub(super) fn at_mut(&mut self, index: SeatIndex) -> Option<&mut Seat> {
         self.seats.get_mut(usize::from(index.0))
     }
 
@@ -332,7 +341,7 @@ impl Room {
     }
 
     /// A seat a guest can be put on.
-    fn guest_seat(&self, index: SeatIndex) -> Result<(), Refusal> {
+    pub(super) fn guest_seat(&self, index: SeatIndex) -> Result<(), Refusal> {
         if index == HOST_SEAT || index.0 > self.settings.max_guests {
             return Err(self.no_such_seat(index));
         }
@@ -340,7 +349,7 @@ impl Room {
     }
 
     /// A seat there is something to change about: one of those above a lowered `max_guests` while it is still taken.
-    fn managed_seat(&self, index: SeatIndex) -> Result<(), Refusal> {
+    pub(super) fn managed_seat(&self, index: SeatIndex) -> Result<(), Refusal> {
         let seat = self.at(index).filter(|_| index != HOST_SEAT);
         if seat.is_some_and(|seat| seat.occupancy.person().is_some()) {
             return Ok(());
@@ -348,7 +357,7 @@ impl Room {
         self.guest_seat(index)
     }
 
-    fn vacant(&self, index: SeatIndex) -> Result<(), Refusal> {
+    pub(super) fn vacant(&self, index: SeatIndex) -> Result<(), Refusal> {
         match self.at(index) {
             Some(seat) if seat.flags.locked => {
                 let detail = format!("seat {} is locked", index.0);
@@ -362,19 +371,64 @@ impl Room {
         }
     }
 
-    fn cooled_down(&self, user: &UserId, now: Instant) -> Result<(), Refusal> {
+    pub(super) fn cooled_down(&self, user: &UserId, now: Instant) -> Result<(), Refusal> {
         match self.cooldowns.get(user) {
             Some(until) if *until > now => Err(Refusal {
                 retry_after: Some(until.saturating_duration_since(now)),
-                ..Refusal::new(Code::Cooldown, "removed from a seat a moment ago")
+                ..Refusal::new(Code::Cooldown, "rejected, or removed from a seat, a moment ago")
             }),
             _ => Ok(()),
         }
     }
 
+    pub(super) fn person_on(&self, index: SeatIndex) -> Option<&Person> {
+        self.at(index)?.occupancy.person()
+    }
+
+    pub(super) fn unseated(&self, user: &UserId) -> Result<(), Refusal> {
+        let Some(at) = self.seat_of(user) else { return Ok(()) };
+        let detail = format!("{} is on seat {} already", user.as_str(), at.0);
+        Err(Refusal {
+            seat: Some(at),
+            ..Refusal::new(Code::AlreadySeated, detail)
+        })
+    }
+
+    /// What somebody needs to know to publish from the seat they have.
+    pub(super) fn granted(&self, user: &UserId) -> Option<Granted> {
+        let seat = self.seat_of(user)?;
+        let connect_by = match self.at(seat)?.occupancy {
+            Occupancy::Reserved { until, .. } => until,
+            Occupancy::Empty | Occupancy::Occupied { .. } | Occupancy::Held { .. } => None,
+        };
+        Some(Granted {
+            user: user.clone(),
+            seat,
+            connect_by,
+        })
+    }
+
+    /// The seat that a request leads to: the one named, or the lowest free one if none is named, or if the named one is
+    /// not to be had and the room falls back to any.
+    pub(super) fn seat_for(&self, named: Option<SeatIndex>) -> Result<SeatIndex, Refusal> {
+        if self.taken_guest_seats() >= usize::from(self.settings.max_guests) {
+            return Err(all_taken());
+        }
+        let mut guests = (1..=self.settings.max_guests).map(SeatIndex);
+        let lowest = guests.find(|index| self.vacant(*index).is_ok()).ok_or_else(all_taken)?;
+        let Some(named) = named else { return Ok(lowest) };
+        match self.guest_seat(named).and_then(|()| self.vacant(named)) {
+            Ok(()) => Ok(named),
+            Err(_) if self.settings.policies.fallback_any => Ok(lowest),
+            Err(refusal) => Err(refusal),
+        }
+    }
+
     /// SEATS row 5. The caller has made sure that the seat is vacant, and commits.
-    fn reserve(&mut self, index: SeatIndex, person: Person, now: Instant) {
+    pub(super) fn reserve(&mut self, index: SeatIndex, person: Person, media: RequestMedia, now: Instant) -> Granted {
         let until = self.limit(self.settings.policies.reservation_ms, now);
+        self.touch(&person.user);
+        self.supersede_requests(&person.user, now);
         if let Some(seat) = self.at_mut(index) {
             assert!(seat.occupancy == Occupancy::Empty && !seat.flags.locked);
             seat.occupancy = Occupancy::Reserved {
@@ -384,20 +438,74 @@ impl Room {
             let granted = Event::SeatGranted {
                 seat: index,
                 connect_by: until,
-                media: RequestMedia::default(),
+                media,
             };
             self.tell(&person.user, granted);
-            self.draft.joined(index, person);
+            self.draft.joined(index, person.clone());
+        }
+        Granted {
+            user: person.user,
+            seat: index,
+            connect_by: until,
         }
     }
 
+    /// Empties a guest's seat. The caller commits.
+    pub(super) fn vacate(&mut self, index: SeatIndex, reason: LeaveReason, note: Option<String>) -> Option<Person> {
+        let user = self.person_on(index)?.user.clone();
+        self.touch(&user);
+        let person = self.lift(index)?.occupancy.person()?.clone();
+        self.transports.remove(&user);
+        self.media.forget(&user);
+        self.voices.forget(&user);
+        // Who hung up knows it, and the end is told to everybody.
+        if !matches!(reason, LeaveReason::Left | LeaveReason::RoomEnded) {
+            let event = Event::SeatKicked {
+                seat: index,
+                reason,
+                note,
+            };
+            self.tell(&person.user, event);
+        }
+        self.draft.left(index, person.clone(), reason);
+        Some(person)
+    }
+
+    /// Picks up who sits there, with the mutes.
+    pub(super) fn lift(&mut self, index: SeatIndex) -> Option<Seat> {
+        let user = self.person_on(index)?.user.clone();
+        self.touch(&user);
+        let seat = self.at_mut(index)?;
+        let lifted = seat.clone();
+        seat.occupancy = Occupancy::Empty;
+        seat.flags.audio_muted = false;
+        seat.flags.video_muted = false;
+        Some(lifted)
+    }
+
     /// Puts down who was picked up elsewhere: the mutes are theirs, the locks are the seat's.
-    fn place(&mut self, index: SeatIndex, from: Seat) {
+    pub(super) fn place(&mut self, index: SeatIndex, from: Seat) {
         if let Some(seat) = self.at_mut(index) {
             assert!(seat.occupancy == Occupancy::Empty && !seat.flags.locked);
             seat.occupancy = from.occupancy;
             seat.flags.audio_muted = from.flags.audio_muted;
             seat.flags.video_muted = from.flags.video_muted;
+        }
+    }
+
+    /// The longer one counts.
+    pub(super) fn cool_down(&mut self, user: &UserId, cooldown_ms: u64, now: Instant) {
+        let until = now + Duration::from_millis(cooldown_ms);
+        self.cooldowns.retain(|_, until| *until > now);
+        let running = self.cooldowns.get(user).copied();
+        if until > now && running.is_none_or(|running| running < until) {
+            self.cooldowns.insert(user.clone(), until);
+        }
+        if self.cooldowns.len() > COOLDOWNS_MAX {
+            let soonest = self.cooldowns.iter().min_by_key(|(_, until)| **until);
+            if let Some(user) = soonest.map(|(user, _)| user.clone()) {
+                self.cooldowns.remove(&user);
+            }
         }
     }
 
@@ -418,4 +526,8 @@ impl Room {
         }
         changed
     }
+}
+
+fn all_taken() -> Refusal {
+    Refusal::new(Code::AllSeatsOccupied, "all seats are taken or locked")
 }

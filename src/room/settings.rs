@@ -1,7 +1,12 @@
-//! The ranges of a room's settings. Out of range is refused and named, never clamped.
+//! The ranges of a room's settings, and how they change. Out of range is refused and named, never clamped.
 
-use super::{Policies, Refusal, Settings};
+use super::event::{ClosedReason, Event};
+use super::machine::HOST_SEAT;
+use super::rules::{Action, Standing};
+use super::*;
+use crate::forward::SeatIndex;
 use std::ops::RangeInclusive;
+use std::time::Instant;
 
 /// Seats a room can have at all, seat 0 included; the configuration usually allows fewer.
 pub(super) const SEATS: u8 = 16;
@@ -70,4 +75,66 @@ pub(super) fn policies(policies: &Policies) -> Result<(), Refusal> {
         }
     }
     Ok(())
+}
+
+impl Room {
+    pub(super) fn update(
+        &mut self,
+        standing: Standing,
+        patch: SettingsPatch,
+        now: Instant,
+    ) -> Result<Outcome, Refusal> {
+        self.permit(standing, Action::ChangeSettings)?;
+        let mut settings = self.settings.clone();
+        if let Some(wanted) = patch.max_guests {
+            max_guests(wanted, self.max_guests_allowed)?;
+            settings.max_guests = wanted;
+        }
+        if let Some(wanted) = patch.policies {
+            policies(&wanted)?;
+            if wanted.admin_may != settings.policies.admin_may {
+                self.permit(standing, Action::ChangeAdminPolicy)?;
+            }
+            settings.policies = wanted;
+        }
+        settings.seat_mode = patch.seat_mode.unwrap_or(settings.seat_mode);
+        settings.public_program = patch.public_program.unwrap_or(settings.public_program);
+        settings.webhook = patch.webhook.unwrap_or(settings.webhook);
+        settings.metadata = patch.metadata.unwrap_or(settings.metadata);
+        if settings != self.settings {
+            let was_external = self.external();
+            self.settings = settings;
+            if was_external != self.external() {
+                self.restart_waits(now);
+            }
+            if self.external() && !was_external {
+                self.close_requests(ClosedReason::SeatsDisabled, now);
+            }
+            self.tell_room();
+            self.commit(now);
+        }
+        Ok(Outcome::Done)
+    }
+
+    /// The seat mode began or ceased to be external: waits lose their limit, or get one from now.
+    fn restart_waits(&mut self, now: Instant) {
+        let policies = &self.settings.policies;
+        let reservation = self.limit(policies.reservation_ms, now);
+        let grace = self.limit(policies.grace_ms, now);
+        let host_away = self.limit(policies.host_away_ms, now);
+        for (index, seat) in (0..SEATS).map(SeatIndex).zip(&mut self.seats) {
+            match &mut seat.occupancy {
+                Occupancy::Reserved { until, .. } if index != HOST_SEAT => *until = reservation,
+                Occupancy::Held { until, .. } => *until = if index == HOST_SEAT { host_away } else { grace },
+                Occupancy::Reserved { .. } | Occupancy::Occupied { .. } | Occupancy::Empty => {}
+            }
+        }
+    }
+
+    pub(super) fn tell_room(&mut self) {
+        self.tell_all(Event::RoomUpdated {
+            phase: self.phase,
+            max_guests: self.settings.max_guests,
+        });
+    }
 }

@@ -69,8 +69,27 @@ impl Stage {
         Stage { room, now }
     }
 
+    /// With everybody the tests speak of in the room.
     fn mode(seat_mode: SeatMode) -> Self {
-        Self::new(settings(seat_mode))
+        let mut stage = Self::new(settings(seat_mode));
+        for name in ["host", "bob", "eve", "dan"] {
+            stage.joins(name, Role::Member);
+        }
+        stage.joins("admin", Role::Admin);
+        stage.joins("other", Role::Host);
+        stage.notices();
+        stage
+    }
+
+    fn joins(&mut self, name: &str, role: Role) {
+        let person = person(name);
+        self.room
+            .handle_presence(PresenceNews::Joined { person, role }, self.now);
+    }
+
+    fn loses(&mut self, name: &str) {
+        self.room
+            .handle_presence(PresenceNews::Lost { user: user(name) }, self.now);
     }
 
     fn run(&mut self, by: &Principal, command: Command) -> Result<Committed, Refusal> {
@@ -131,10 +150,12 @@ impl Stage {
             .map(|(_, permission)| *permission)
     }
 
+    fn notices(&mut self) -> Vec<Notice> {
+        std::iter::from_fn(|| self.room.poll_notice()).collect()
+    }
+
     fn events(&mut self) -> Vec<Event> {
-        std::iter::from_fn(|| self.room.poll_notice())
-            .map(|notice| notice.event)
-            .collect()
+        self.notices().into_iter().map(|notice| notice.event).collect()
     }
 
     /// Who is off which seat, why; who moved from where to where.
@@ -358,6 +379,61 @@ fn the_matrix_is_the_specification() {
             },
             [false, true, true, true],
         ),
+        (Action::Apply { oneself: true }, [true; 4]),
+        (Action::Apply { oneself: false }, [false, false, false, true]),
+        (Action::CancelApplication { oneself: true }, [true; 4]),
+        (
+            Action::CancelApplication { oneself: false },
+            [false, false, false, true],
+        ),
+        (Action::AnswerApplication, [false, true, true, true]),
+        (Action::Invite, [false, true, true, true]),
+        (Action::CancelInvitation { own: true }, [false, true, true, true]),
+        (Action::CancelInvitation { own: false }, [false, false, true, true]),
+        (Action::AnswerInvitation, [true, true, true, false]),
+        (Action::Ask, [false, true, true, true]),
+        (
+            Action::Move {
+                oneself: true,
+                admin: false,
+            },
+            [false, true, true, true],
+        ),
+        (
+            Action::Move {
+                oneself: true,
+                admin: true,
+            },
+            [false, true, true, true],
+        ),
+        (
+            Action::Move {
+                oneself: false,
+                admin: false,
+            },
+            [false, true, true, true],
+        ),
+        (
+            Action::Move {
+                oneself: false,
+                admin: true,
+            },
+            [false, false, true, true],
+        ),
+        (
+            Action::Remove {
+                role: MemberRole::Member,
+            },
+            [false, true, true, true],
+        ),
+        (
+            Action::Remove {
+                role: MemberRole::Admin,
+            },
+            [false, false, true, true],
+        ),
+        (Action::Remove { role: MemberRole::Host }, [false, false, true, true]),
+        (Action::Grant, [false, false, true, true]),
         (Action::Leave, [true; 4]),
         (Action::Kick { admin: false }, [false, true, true, true]),
         (Action::Kick { admin: true }, [false, false, true, true]),
@@ -394,6 +470,11 @@ fn the_matrix_is_the_specification() {
     }
     let strict = policies(|p| p.admin_may = vec!["layout".into()]);
     assert!(!rules::permitted(Standing::Admin, Action::ChangeSettings, &strict));
+    let free = policies(|p| p.self_move = true);
+    for (oneself, expected) in [(true, true), (false, false)] {
+        let action = Action::Move { oneself, admin: false };
+        assert_eq!(rules::permitted(Standing::Member, action, &free), expected);
+    }
 }
 
 #[test]
@@ -410,10 +491,12 @@ fn the_host_is_who_the_room_names() {
     ];
     for (name, role, expected) in standings {
         assert_eq!(
-            rules::standing(&principal(name, role), &host),
+            rules::standing(&principal(name, role), &host, false),
             expected,
             "{name} {role:?}"
         );
+        let granted = rules::standing(&principal(name, role), &host, true);
+        assert_eq!(granted, expected.max(Standing::Admin), "the higher of token and grant");
     }
 }
 
@@ -547,7 +630,7 @@ fn a_grace_of_zero_frees_at_once() {
     let mut settings = settings(SeatMode::Apply);
     settings.policies.grace_ms = 0;
     let mut stage = Stage::new(settings);
-    stage.seat(&host(), 1, "bob").unwrap();
+    stage.seat(&service(), 1, "bob").unwrap();
     stage.up("bob", SourceKind::Camera);
     stage.lost("bob", SourceKind::Camera);
     assert_eq!(stage.occupancy(1), Occupancy::Empty);
@@ -562,7 +645,7 @@ fn the_host_goes_live_away_back_and_the_room_ends() {
         stage.pass(60 * SECOND);
         stage.up("host", SourceKind::Camera);
         assert_eq!(stage.room.phase, Phase::Live);
-        stage.seat(&host(), 1, "bob").unwrap();
+        stage.seat(&service(), 1, "bob").unwrap();
         stage.up("bob", SourceKind::Camera);
         stage.lost("host", SourceKind::Camera);
         assert_eq!(stage.room.phase, Phase::HostAway);
@@ -590,7 +673,7 @@ fn the_host_goes_live_away_back_and_the_room_ends() {
 
 #[test]
 fn an_empty_room_ends_and_use_holds_that_off() {
-    let mut stage = Stage::mode(SeatMode::Apply);
+    let mut stage = Stage::new(settings(SeatMode::Apply));
     stage.pass(599 * SECOND);
     stage.room.handle_audience(1, 1, stage.now);
     stage.pass(10_000 * SECOND);
@@ -822,6 +905,9 @@ fn settings_change_by_permission() {
 #[test]
 fn lowering_max_guests_removes_nobody() {
     let mut stage = Stage::mode(SeatMode::Apply);
+    for name in ["a", "b", "c", "d"] {
+        stage.joins(name, Role::Member);
+    }
     for (index, name) in [(5, "a"), (6, "b"), (7, "c")] {
         stage.seat(&host(), index, name).unwrap();
         stage.up(name, SourceKind::Camera);

@@ -8,11 +8,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// `[A-Za-z0-9_-][A-Za-z0-9_.-]{0,63}`; `me`, `.`, `..` are refused.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct RoomId(Arc<str>);
 
 /// 1–128 bytes of UTF-8 without control characters or `/`; `me`, `.`, `..` are refused.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct UserId(Arc<str>);
 
 impl RoomId {
@@ -56,12 +58,49 @@ impl UserId {
     }
 }
 
+impl TryFrom<String> for RoomId {
+    type Error = String;
+    fn try_from(text: String) -> Result<Self, String> {
+        RoomId::parse(&text).map_err(|refusal| refusal.detail)
+    }
+}
+
+impl From<RoomId> for String {
+    fn from(id: RoomId) -> String {
+        id.as_str().to_owned()
+    }
+}
+
+impl TryFrom<String> for UserId {
+    type Error = String;
+    fn try_from(text: String) -> Result<Self, String> {
+        UserId::parse(&text).map_err(|refusal| refusal.detail)
+    }
+}
+
+impl From<UserId> for String {
+    fn from(id: UserId) -> String {
+        id.as_str().to_owned()
+    }
+}
+
 /// How a person is named wherever one appears.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Person {
     pub user: UserId,
     pub name: Option<String>,
     pub avatar_url: Option<String>,
+}
+
+impl Person {
+    /// What is missing is as `known`.
+    pub(super) fn or(self, known: &Person) -> Person {
+        Person {
+            user: self.user,
+            name: self.name.or_else(|| known.name.clone()),
+            avatar_url: self.avatar_url.or_else(|| known.avatar_url.clone()),
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,7 +155,7 @@ pub enum Occupancy {
     },
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SeatFlags {
     pub locked: bool,
     pub audio_locked: bool,
@@ -218,7 +257,7 @@ impl Default for Policies {
 }
 
 /// What a room is created with.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Settings {
     pub host: Person,
     pub max_guests: u8,
