@@ -80,8 +80,8 @@ pub(super) struct Model {
     /// Each application, for the rate.
     applied: Vec<(UserId, Instant)>,
     cooldowns: BTreeMap<UserId, Instant>,
-    /// Who had a pending request when the server stopped, and until when they may come back.
-    missed: BTreeMap<UserId, Instant>,
+    /// Who was in the room with a pending request when the room was last stored.
+    awaited: BTreeSet<UserId>,
     viewers: usize,
     /// Those of them who are no members.
     strangers: usize,
@@ -100,7 +100,6 @@ enum Due {
     Seat(SeatIndex),
     Request(RequestId),
     Gone(UserId),
-    Missed(UserId),
     Empty,
 }
 
@@ -132,7 +131,7 @@ impl Model {
             asked: 0,
             applied: Vec::new(),
             cooldowns: BTreeMap::new(),
-            missed: BTreeMap::new(),
+            awaited: BTreeSet::new(),
             viewers: 0,
             strangers: 0,
             capacity: true,
@@ -149,6 +148,10 @@ impl Model {
         if self.phase == Phase::Ended {
             return Err(vec![Code::RoomEnded]);
         }
+        let by = &Principal {
+            person: self.known(&by.person),
+            role: by.role,
+        };
         let answer = self.step(Some(&by.person.user), now, |room| room.obey(by, command, now));
         self.pass(now);
         answer
@@ -207,10 +210,18 @@ impl Model {
         self.capacity = available;
     }
 
+    /// The store has the room as it is now.
+    pub fn stored(&mut self) {
+        let asking = self.requests.iter().filter(|asked| asked.ended_at.is_none());
+        let asking = asking.map(|asked| asked.request.guest.user.clone());
+        self.awaited = asking.filter(|user| self.inside(user)).collect();
+    }
+
     /// The process ended and another one took the room up: whoever was on the air is held, streams are gone, finished
     /// requests are forgotten.
     pub fn restart(&mut self, epoch: u64, now: Instant) {
         self.epoch = epoch;
+        self.asked = 0;
         self.transports.clear();
         self.sources.clear();
         self.members.clear();
@@ -221,6 +232,10 @@ impl Model {
         self.requests.retain(|asked| asked.ended_at.is_none());
         let grace = self.limit(self.settings.policies.grace_ms, now);
         let host_away = self.limit(self.settings.policies.host_away_ms, now);
+        let on_air = |seat: &Seat| matches!(seat.occupancy, Occupancy::Occupied { .. });
+        if self.seats.iter().any(on_air) {
+            self.version += 1;
+        }
         for (index, seat) in self.seats.iter_mut().enumerate() {
             if let Occupancy::Occupied { person, .. } = &seat.occupancy {
                 seat.occupancy = Occupancy::Held {
@@ -232,8 +247,18 @@ impl Model {
         if self.phase == Phase::Live {
             self.phase = Phase::HostAway;
         }
-        let waiting = self.requests.iter().map(|asked| asked.request.guest.user.clone());
-        self.missed = waiting.map(|user| (user, now + 10 * SECOND)).collect();
+        for user in std::mem::take(&mut self.awaited) {
+            let mut waiting = self.requests.iter().map(|asked| &asked.request.guest);
+            let person = waiting.find(|guest| guest.user == user).cloned();
+            let here = Here {
+                person: person.expect("they asked for something"),
+                role: Role::Member,
+                since: now,
+                lost_at: Some(now),
+                gone: false,
+            };
+            self.members.insert(user, here);
+        }
         self.unused_since = None;
         self.note_use(now);
         self.pass(now);
@@ -345,10 +370,17 @@ impl Model {
     }
 
     fn shown_sources(&self) -> BTreeMap<(SeatIndex, SourceKind), SourceStatus> {
-        let sources = self.sources.iter();
-        sources
-            .filter_map(|((user, kind), status)| Some(((self.seat_of(user)?, *kind), status.clone())))
-            .collect()
+        let flowing = self.flowing().into_iter().map(|((user, kind), status)| {
+            let seat = self.seat_of(&user).expect("they sit somewhere");
+            let flags = self.seats[usize::from(seat.0)].flags;
+            let status = SourceStatus {
+                audio: status.audio && !(flags.audio_locked || flags.audio_muted),
+                video: status.video && !(flags.video_locked || flags.video_muted),
+                ..status
+            };
+            ((seat, kind), status)
+        });
+        flowing.collect()
     }
 
     fn guests_and_host(&self) -> impl Iterator<Item = (SeatIndex, &Seat)> {
@@ -420,10 +452,12 @@ impl Model {
         let before = self.clone();
         let result = change(self);
         // Whoever is gone is listed as long as they are seated.
-        let seated: BTreeSet<UserId> = self.desired().seats.into_keys().collect();
+        let seats = self.seats.iter().filter_map(|seat| seat.occupancy.person());
+        let seated: BTreeSet<UserId> = seats.map(|person| person.user.clone()).collect();
         for (user, here) in &self.members {
             if here.gone && !seated.contains(user) {
-                self.member_reasons.insert(user.clone(), MemberLeftReason::Disconnected);
+                let reason = MemberLeftReason::Disconnected;
+                self.member_reasons.entry(user.clone()).or_insert(reason);
             }
         }
         self.members.retain(|user, here| !here.gone || seated.contains(user));
@@ -470,9 +504,9 @@ impl Model {
     }
 
     /// The hosts who did not do it themselves.
-    fn tell_other_hosts(&mut self, event: Event) {
+    fn tell_other_hosts(&mut self, by: &UserId, event: Event) {
         let mut others = self.hosts();
-        others.retain(|user| Some(user) != self.actor.as_ref());
+        others.remove(by);
         if !others.is_empty() {
             self.tell(Recipients::Users(Arc::new(others)), event);
         }
@@ -502,7 +536,15 @@ impl Model {
                 left.push(Departure { seat, person, reason });
             }
         }
-        if !(joined.is_empty() && left.is_empty() && moved.is_empty()) {
+        let people = |room: &Model| -> BTreeSet<(UserId, Option<String>, Option<String>)> {
+            let seats = room.seats.iter().filter_map(|seat| seat.occupancy.person().cloned());
+            seats
+                .map(|person| (person.user, person.name, person.avatar_url))
+                .collect()
+        };
+        // Somebody is called otherwise now, or sits elsewhere.
+        let renamed = people(self) != people(before);
+        if renamed || !moved.is_empty() {
             self.tell_all(Event::SeatsChanged {
                 seats: self.shown().into(),
                 sources: Arc::new(self.shown_sources()),
@@ -537,9 +579,16 @@ impl Model {
         }
     }
 
-    fn tracks(&self) -> BTreeMap<(SeatIndex, SourceKind), (TrackState, TrackState)> {
-        let mut tracks = BTreeMap::new();
-        for ((seat, kind), status) in self.shown_sources() {
+    /// Sources of the seated that have a transport.
+    fn flowing(&self) -> BTreeMap<(UserId, SourceKind), SourceStatus> {
+        let mut flowing = self.sources.clone();
+        flowing.retain(|source, _| self.transports.contains(source) && self.seat_of(&source.0).is_some());
+        flowing
+    }
+
+    fn tracks(&self) -> BTreeMap<(UserId, SourceKind), (TrackState, TrackState)> {
+        let tracks = self.flowing().into_iter().map(|(source, status)| {
+            let seat = self.seat_of(&source.0).expect("they sit somewhere");
             let flags = self.seats[usize::from(seat.0)].flags;
             let state = |locked: bool, muted: bool, flows: bool| match (locked, muted, flows) {
                 (true, _, _) => TrackState::Locked,
@@ -549,15 +598,25 @@ impl Model {
             };
             let audio = state(flags.audio_locked, flags.audio_muted, status.audio);
             let video = state(flags.video_locked, flags.video_muted, status.video);
-            tracks.insert((seat, kind), (audio, video));
-        }
-        tracks
+            (source, (audio, video))
+        });
+        tracks.collect()
     }
 
+    /// A source that is gone is off, unless its person is off the air, which is told otherwise.
     fn tell_media(&mut self, before: &Model) {
-        let were = before.tracks();
-        for ((seat, kind), (audio, video)) in self.tracks() {
-            if were.get(&(seat, kind)) != Some(&(audio, video)) {
+        let off = (TrackState::Off, TrackState::Off);
+        let (were, are) = (before.tracks(), self.tracks());
+        let sources: BTreeSet<_> = were.keys().chain(are.keys()).cloned().collect();
+        for source in sources {
+            let (was, is) = (were.get(&source), are.get(&source));
+            let (user, kind) = source;
+            let up = self.transports.iter().any(|(up, _)| *up == user);
+            let Some(seat) = self.seat_of(&user).filter(|_| up) else {
+                continue;
+            };
+            let (audio, video) = is.copied().unwrap_or(off);
+            if was.copied().unwrap_or(off) != (audio, video) {
                 self.tell_all(Event::SeatMedia {
                     seat,
                     kind,
@@ -585,7 +644,6 @@ impl Model {
         for (user, here) in self.members.iter().filter(|(_, here)| !here.gone) {
             dues.extend(here.lost_at.map(|at| (at + 10 * SECOND, Due::Gone(user.clone()))));
         }
-        dues.extend(self.missed.iter().map(|(user, at)| (*at, Due::Missed(user.clone()))));
         let empty_ms = self.settings.policies.empty_room_ms;
         let unused = self.unused_since.filter(|_| empty_ms > 0);
         dues.extend(unused.map(|since| (since + Duration::from_millis(empty_ms), Due::Empty)));
@@ -602,19 +660,13 @@ impl Model {
                 } else {
                     LeaveReason::MediaTimeout
                 };
-                self.vacate(index, reason);
+                self.kick(index, reason, None);
             }
             Due::Request(id) => self.expire(id, now),
             Due::Gone(user) => {
                 self.finish_of(&user, ClosedReason::Left, now);
                 if let Some(here) = self.members.get_mut(&user) {
                     here.gone = true;
-                }
-            }
-            Due::Missed(user) => {
-                self.missed.remove(&user);
-                if !self.inside(&user) {
-                    self.finish_of(&user, ClosedReason::Left, now);
                 }
             }
             Due::Empty => self.end(EndReason::Empty, now),
@@ -645,7 +697,6 @@ impl Model {
             gone: false,
         };
         self.members.insert(person.user.clone(), here);
-        self.missed.remove(&person.user);
     }
 
     fn connect(&mut self, user: &UserId, kind: SourceKind, now: Instant) {
@@ -688,6 +739,7 @@ impl Model {
         if self.transports.iter().any(|(up, _)| up == user) {
             return;
         }
+        self.sources.retain(|(of, _), _| of != user);
         let Some(index) = self.seat_of(user) else { return };
         let policies = &self.settings.policies;
         let wait_ms = if index == HOST_SEAT {
@@ -726,31 +778,34 @@ impl Model {
             return self.end(EndReason::HostAway, now);
         };
         let previous = self.settings.host.clone();
-        let host = self.members[&user].person.clone();
-        self.finish_of_seated(&user, now);
-        self.vacate(HOST_SEAT, LeaveReason::Disconnected);
-        self.settings.host = host.clone();
-        let from = self.seat_of(&user);
         let running = self.transports.iter().any(|(up, _)| *up == user);
-        if let Some(from) = from {
-            let picked = self.seats[usize::from(from.0)].clone();
-            self.lift(from);
-            self.seats[0].flags.audio_muted = picked.flags.audio_muted;
-            self.seats[0].flags.video_muted = picked.flags.video_muted;
+        self.vacate(HOST_SEAT, LeaveReason::Disconnected);
+        let picked = self.seat_of(&user).map(|from| self.lift(from));
+        // As the seat knows them, if they have one.
+        let seated = picked.as_ref().and_then(|seat| seat.occupancy.person().cloned());
+        let host = seated.unwrap_or_else(|| self.members[&user].person.clone());
+        self.settings.host = host.clone();
+        if let Some(picked) = picked {
+            self.put(HOST_SEAT, picked);
         }
-        self.seats[0].occupancy = if running {
-            Occupancy::Occupied {
-                person: host.clone(),
-                since: now,
-            }
-        } else {
-            Occupancy::Reserved {
+        if !running {
+            self.seats[0].occupancy = Occupancy::Reserved {
                 person: host.clone(),
                 until: None,
-            }
-        };
+            };
+            self.tell_one(
+                &user,
+                Event::SeatGranted {
+                    seat: HOST_SEAT,
+                    connect_by: None,
+                    media: RequestMedia::Av,
+                },
+            );
+        }
+        self.finish_of_seated(&user, now);
         self.phase = if running { Phase::Live } else { Phase::Idle };
         self.tell_all(Event::HostChanged { host, previous });
+        self.tell_room();
     }
 
     fn tell_room(&mut self) {

@@ -279,7 +279,15 @@ fn any_step() -> impl Strategy<Value = Step> {
         }
     });
     let rare = Just((token("host"), Command::End));
-    let coming = prop::sample::select(&PEOPLE[..8]).prop_map(token);
+    let coming = (
+        prop::sample::select(&PEOPLE[..8]),
+        prop::option::weighted(0.2, Just("Who")),
+    )
+        .prop_map(|(name, called)| {
+            let mut by = token(name);
+            by.person.name = called.map(str::to_owned);
+            by
+        });
     let promoted = prop::sample::select(&GUESTS[..]).prop_map(|name| principal(name, Role::Admin));
     prop_oneof![
         40 => any_guest_command().prop_map(|given| Step::Command(Box::new(given))),

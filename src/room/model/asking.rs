@@ -5,7 +5,7 @@ use super::*;
 
 /// How long a final answer is remembered.
 const REMEMBERED: Duration = Duration::from_secs(600);
-const APPLICATIONS_MAX: usize = 100;
+const PENDING_MAX: usize = 100;
 const APPLICATIONS_A_MINUTE: usize = 6;
 const LONGEST_MS: u64 = 30 * 60 * 1_000;
 
@@ -128,16 +128,20 @@ impl Model {
         timeout || long
     }
 
-    fn new_request(&mut self, kind: RequestKind, guest: &Person, by: &Person, wish: &Wish, now: Instant) -> Request {
+    fn lasting(&self, kind: RequestKind, wish: &Wish) -> u64 {
         let policies = &self.settings.policies;
         let usual = match kind {
             RequestKind::Application => policies.application_ms,
             RequestKind::Invitation => policies.invitation_ms,
         };
-        let ms = match wish.timeout_ms.unwrap_or(usual) {
+        match wish.timeout_ms.unwrap_or(usual) {
             0 => LONGEST_MS,
             ms => ms,
-        };
+        }
+    }
+
+    fn new_request(&mut self, kind: RequestKind, guest: &Person, by: &Person, wish: &Wish, now: Instant) -> Request {
+        let ms = self.lasting(kind, wish);
         self.asked += 1;
         let request = Request {
             id: RequestId {
@@ -206,11 +210,14 @@ impl Model {
                         reason: None,
                     },
                 );
-                self.tell_other_hosts(Event::ApplicationProcessed {
-                    request: request.clone(),
-                    accepted: true,
-                    seat: Some(at),
-                });
+                self.tell_other_hosts(
+                    &by.user,
+                    Event::ApplicationProcessed {
+                        request: request.clone(),
+                        accepted: true,
+                        seat: Some(at),
+                    },
+                );
             }
             RequestKind::Invitation => {
                 let mut to = self.hosts();
@@ -234,7 +241,7 @@ impl Model {
 
     pub(super) fn apply(&mut self, by: &Principal, on_behalf: Option<&Person>, wish: &Wish, now: Instant) -> Answer {
         let rank = self.rank(by);
-        let guest = on_behalf.unwrap_or(&by.person);
+        let guest = &self.known(on_behalf.unwrap_or(&by.person));
         let user = &guest.user;
         let mut refusals = Refusals::default();
         refusals.when(self.external(), Code::SeatsDisabled);
@@ -247,10 +254,15 @@ impl Model {
         refusals.when(self.wrong_wish(wish), Code::InvalidArgument);
         refusals.when(self.seat_of(user).is_some(), Code::AlreadySeated);
         refusals.when(rank != Rank::Service && !self.inside(user), Code::NotInRoom);
+        refusals.when(rank != Rank::Service && self.banned(user, now), Code::Banned);
         let standing = self.pending(RequestKind::Application, user);
-        let same = standing
-            .as_ref()
-            .filter(|request| request.seat == wish.seat && request.media == wish.media);
+        let invited = self.pending(RequestKind::Invitation, user).is_some();
+        let same = standing.as_ref().filter(|request| {
+            let lasting = request.expires_at - request.created_at;
+            let ms = self.lasting(RequestKind::Application, wish);
+            (request.seat, request.media, &request.extra) == (wish.seat, wish.media, &wish.extra)
+                && lasting == Duration::from_millis(ms)
+        });
         if same.is_none() {
             refusals.when(self.cooling(user, now), Code::Cooldown);
             let lately = self
@@ -258,8 +270,9 @@ impl Model {
                 .iter()
                 .filter(|(of, at)| of == user && *at + 60 * SECOND > now);
             refusals.when(lately.count() >= APPLICATIONS_A_MINUTE, Code::RateLimited);
-            let many = self.requests(RequestKind::Application).len() >= APPLICATIONS_MAX;
-            refusals.when(many && standing.is_none(), Code::QueueFull);
+            let many = self.requests(RequestKind::Application).len() >= PENDING_MAX;
+            let queues = self.settings.seat_mode == SeatMode::Apply && !invited && standing.is_none();
+            refusals.when(many && queues, Code::QueueFull);
         }
         refusals.settle()?;
         if let Some(request) = same {
@@ -270,9 +283,9 @@ impl Model {
                 granted: None,
             });
         }
-        self.applied.push((user.clone(), now));
         if let Some(invitation) = self.pending(RequestKind::Invitation, user) {
             let at = self.place_for(wish.seat.or(invitation.seat))?;
+            self.applied.push((user.clone(), now));
             let (request, granted) = self.seat_by(&invitation, at, guest, now);
             return Ok(Outcome::Asked {
                 request,
@@ -283,6 +296,7 @@ impl Model {
         }
         if self.settings.seat_mode == SeatMode::Free {
             let at = self.place_for(wish.seat)?;
+            self.applied.push((user.clone(), now));
             let request = self.new_request(RequestKind::Application, guest, &by.person, wish, now);
             let (request, granted) = self.seat_by(&request, at, guest, now);
             return Ok(Outcome::Asked {
@@ -292,6 +306,7 @@ impl Model {
                 granted: Some(granted),
             });
         }
+        self.applied.push((user.clone(), now));
         if let Some(old) = standing {
             self.finish(old.id, RequestState::Superseded, None, now);
         }
@@ -307,17 +322,22 @@ impl Model {
         })
     }
 
-    /// What somebody hears who answers a request that is answered already.
-    fn too_late(&self, request: Option<Request>, to: RequestState) -> Answer {
+    /// What somebody hears who answers a request that is answered already: the same answer again, if it was theirs.
+    fn too_late(&self, by: &Principal, request: Option<Request>, to: RequestState) -> Answer {
         let Some(request) = request else {
             return Err(vec![Code::RequestNotFound]);
         };
         if request.state == to {
-            let granted = request.granted.map(|seat| self.granted_then(&request, seat));
+            let user = &request.guest.user;
+            let seat = self.seat_of(user).filter(|_| to == RequestState::Accepted);
+            let others = request
+                .processed_by
+                .clone()
+                .filter(|other| other.user != by.person.user);
             return Ok(Outcome::Answered {
-                already_processed_by: request.processed_by.clone(),
+                granted: seat.map(|seat| self.granted(user, seat)),
+                already_processed_by: others,
                 request,
-                granted,
             });
         }
         Err(vec![match (request.state, to) {
@@ -331,20 +351,6 @@ impl Model {
         }])
     }
 
-    /// The remembered answer of an accepted request.
-    fn granted_then(&self, request: &Request, seat: SeatIndex) -> Granted {
-        let user = &request.guest.user;
-        if self.seat_of(user) == Some(seat) {
-            self.granted(user, seat)
-        } else {
-            Granted {
-                user: user.clone(),
-                seat,
-                connect_by: None,
-            }
-        }
-    }
-
     pub(super) fn cancel_application(&mut self, by: &Principal, user: &UserId, now: Instant) -> Answer {
         let mut refusals = Refusals::default();
         refusals.when(self.external(), Code::SeatsDisabled);
@@ -353,7 +359,7 @@ impl Model {
         refusals.settle()?;
         let meant = self.meant(RequestKind::Application, user, None, now);
         let Some(request) = meant.clone().filter(|r| r.state == RequestState::Pending) else {
-            return self.too_late(meant, RequestState::Cancelled);
+            return self.too_late(by, meant, RequestState::Cancelled);
         };
         let request = self.finish(request.id, RequestState::Cancelled, None, now);
         self.tell_hosts(Event::ApplicationCancelled {
@@ -390,15 +396,7 @@ impl Model {
         );
         let wrong = refusals.settle();
         let Some(request) = meant.clone().filter(|r| r.state == RequestState::Pending) else {
-            let late = self.too_late(meant, RequestState::Accepted);
-            return match (wrong, late) {
-                (Err(mut wrong), Err(late)) => {
-                    wrong.extend(late);
-                    Err(wrong)
-                }
-                (Err(wrong), Ok(_)) => Err(wrong),
-                (Ok(()), late) => late,
-            };
+            return self.too_late(by, meant, RequestState::Accepted);
         };
         wrong?;
         let at = self.place_for(seat.or(request.seat))?;
@@ -421,7 +419,7 @@ impl Model {
         self.may_answer(by)?;
         let meant = self.meant(RequestKind::Application, user, named, now);
         let Some(request) = meant.clone().filter(|r| r.state == RequestState::Pending) else {
-            return self.too_late(meant, RequestState::Rejected);
+            return self.too_late(by, meant, RequestState::Rejected);
         };
         let request = self.finish(request.id, RequestState::Rejected, Some(&by.person), now);
         self.cool(user.clone(), self.settings.policies.reject_cooldown_ms, now);
@@ -434,11 +432,14 @@ impl Model {
                 reason: reason.cloned(),
             },
         );
-        self.tell_other_hosts(Event::ApplicationProcessed {
-            request: request.clone(),
-            accepted: false,
-            seat: None,
-        });
+        self.tell_other_hosts(
+            &by.person.user,
+            Event::ApplicationProcessed {
+                request: request.clone(),
+                accepted: false,
+                seat: None,
+            },
+        );
         Ok(Outcome::Answered {
             request,
             granted: None,
@@ -448,6 +449,7 @@ impl Model {
 
     pub(super) fn invite(&mut self, by: &Principal, guest: &Person, wish: &Wish, now: Instant) -> Answer {
         self.may_answer(by)?;
+        let guest = &self.known(guest);
         let user = &guest.user;
         let standing = self.pending(RequestKind::Invitation, user);
         let same = standing.as_ref().filter(|request| request.by.user == by.person.user);
@@ -459,7 +461,12 @@ impl Model {
         refusals.when(self.wrong_wish(wish), Code::InvalidArgument);
         refusals.when(self.seat_of(user).is_some(), Code::AlreadySeated);
         refusals.when(self.rank(by) != Rank::Service && !self.inside(user), Code::NotInRoom);
+        refusals.when(self.rank(by) != Rank::Service && self.banned(user, now), Code::Banned);
         refusals.when(standing.is_some() && same.is_none(), Code::AlreadyInvited);
+        refusals.when(same.is_none() && !self.capacity, Code::CapacityExhausted);
+        let applies = self.pending(RequestKind::Application, user).is_some();
+        let many = self.requests(RequestKind::Invitation).len() >= PENDING_MAX;
+        refusals.when(same.is_none() && !applies && many, Code::QueueFull);
         refusals.settle()?;
         if let Some(request) = same {
             return Ok(Outcome::Asked {
@@ -502,9 +509,9 @@ impl Model {
         refusals.when(self.rank(by) == Rank::Admin && !mine, Code::PermissionDenied);
         refusals.settle()?;
         let Some(request) = meant.clone().filter(|r| r.state == RequestState::Pending) else {
-            return self.too_late(meant, RequestState::Cancelled);
+            return self.too_late(by, meant, RequestState::Cancelled);
         };
-        let request = self.finish(request.id, RequestState::Cancelled, Some(&by.person), now);
+        let request = self.finish(request.id, RequestState::Cancelled, None, now);
         self.tell_one(
             user,
             Event::InvitationCancelled {
@@ -529,7 +536,7 @@ impl Model {
         self.may_consent(by)?;
         let meant = self.meant(RequestKind::Invitation, &by.person.user, named, now);
         let Some(request) = meant.clone().filter(|r| r.state == RequestState::Pending) else {
-            return self.too_late(meant, RequestState::Accepted);
+            return self.too_late(by, meant, RequestState::Accepted);
         };
         match self.place_for(request.seat) {
             Ok(at) => {
@@ -541,15 +548,21 @@ impl Model {
                 })
             }
             Err(codes) => {
-                self.failed_invitation(&request, now);
+                // Row 10: it fails, though the caller is refused.
+                let request = self.finish(request.id, RequestState::Failed, Some(&by.person), now);
+                let inviter = request.by.user.clone();
+                self.tell_one(
+                    &inviter,
+                    Event::InvitationResponded {
+                        request,
+                        accepted: false,
+                        seat: None,
+                        reason: None,
+                    },
+                );
                 Err(codes)
             }
         }
-    }
-
-    /// Row 10: an invitation that finds no place fails, though the caller is refused.
-    fn failed_invitation(&mut self, request: &Request, now: Instant) {
-        self.finish(request.id, RequestState::Failed, None, now);
     }
 
     pub(super) fn reject_invitation(
@@ -562,7 +575,7 @@ impl Model {
         self.may_consent(by)?;
         let meant = self.meant(RequestKind::Invitation, &by.person.user, named, now);
         let Some(request) = meant.clone().filter(|r| r.state == RequestState::Pending) else {
-            return self.too_late(meant, RequestState::Rejected);
+            return self.too_late(by, meant, RequestState::Rejected);
         };
         let request = self.finish(request.id, RequestState::Rejected, Some(&by.person), now);
         let inviter = request.by.user.clone();

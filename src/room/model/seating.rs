@@ -27,6 +27,13 @@ impl Refusals {
         }
     }
 
+    /// A permission that hangs on whom it concerns: no secret, and no sooner due than that.
+    pub fn unless_permitted(&mut self, permitted: bool) {
+        if !permitted {
+            self.others.push(Code::PermissionDenied);
+        }
+    }
+
     pub fn settle(self) -> Result<(), Vec<Code>> {
         let codes = if self.forbidden.is_empty() {
             self.others
@@ -131,7 +138,7 @@ impl Model {
     fn may_kick(&self, by: &Principal, user: &UserId) -> bool {
         match self.rank(by) {
             Rank::Service | Rank::Host => true,
-            Rank::Admin => !self.is_admin(user) && *user != self.settings.host.user,
+            Rank::Admin => !self.is_admin(user),
             Rank::Guest => false,
         }
     }
@@ -212,7 +219,9 @@ impl Model {
         refusals.when(self.stale(if_version), Code::VersionConflict);
         refusals.when(at.is_some_and(|at| at != index), Code::AlreadySeated);
         if at != Some(index) {
-            refusals.when(rank != Rank::Service && !self.inside(user), Code::NotInRoom);
+            let host = matches!(rank, Rank::Host | Rank::Admin);
+            refusals.when(host && !self.inside(user), Code::NotInRoom);
+            refusals.when(rank != Rank::Service && self.banned(user, now), Code::Banned);
             refusals.when(rank == Rank::Guest && self.cooling(user, now), Code::Cooldown);
             refusals.when(self.locked(index), Code::SeatLocked);
             refusals.when(self.occupant(index).is_some(), Code::SeatOccupied);
@@ -225,8 +234,12 @@ impl Model {
             return Ok(Outcome::Seated(self.granted(user, index)));
         }
         self.finish_of_seated(user, now);
-        self.reserve(index, person, RequestMedia::Av, now);
+        self.reserve(index, &self.known(person), RequestMedia::Av, now);
         Ok(Outcome::Seated(self.granted(user, index)))
+    }
+
+    pub(super) fn banned(&self, user: &UserId, now: Instant) -> bool {
+        self.bans.get(user).is_some_and(|until| *until > now)
     }
 
     /// As many guests as there may be.
@@ -248,6 +261,17 @@ impl Model {
             user: user.clone(),
             seat,
             connect_by,
+        }
+    }
+
+    /// With the name and picture they came with, where none is given.
+    pub(super) fn known(&self, person: &Person) -> Person {
+        let here = self.members.get(&person.user).map(|here| here.person.clone());
+        let here = here.unwrap_or_else(|| person.clone());
+        Person {
+            user: person.user.clone(),
+            name: person.name.clone().or(here.name),
+            avatar_url: person.avatar_url.clone().or(here.avatar_url),
         }
     }
 
@@ -316,10 +340,7 @@ impl Model {
         refusals.when(self.stale(if_version), Code::VersionConflict);
         let other = user.is_some() && user != occupant.as_ref();
         refusals.when(other, Code::Conflict);
-        let protected = !own && occupant.as_ref().is_some_and(|user| !self.may_kick(by, user));
-        if protected && index != HOST_SEAT && !other && !self.stale(if_version) {
-            refusals.when(true, Code::PermissionDenied);
-        }
+        refusals.unless_permitted(own || occupant.as_ref().is_none_or(|user| self.may_kick(by, user)));
         refusals.settle()?;
         if own {
             self.vacate(index, LeaveReason::Left);
@@ -382,9 +403,8 @@ impl Model {
             return Ok(Outcome::Done);
         }
         if new.locked && occupant.is_some() {
-            if own {
-                self.vacate(index, LeaveReason::Locked);
-            } else if let Some(user) = self.kick(index, LeaveReason::Locked, None) {
+            let removed = self.kick(index, LeaveReason::Locked, None);
+            if let Some(user) = removed.filter(|_| !own) {
                 self.cool(user, self.settings.policies.kick_cooldown_ms, now);
             }
         }
@@ -444,7 +464,7 @@ impl Model {
                 self.put(index, seat);
             } else if self.occupant(index).is_none() {
                 self.finish_of_seated(&person.user, now);
-                self.reserve(index, &person, RequestMedia::Av, now);
+                self.reserve(index, &self.known(&person), RequestMedia::Av, now);
             }
             self.name(index, &person);
         }
@@ -472,10 +492,7 @@ impl Model {
             rank == Rank::Guest && !(own && self.settings.policies.self_move),
             Code::PermissionDenied,
         );
-        refusals.when(
-            self.no_managed_seat(from) || self.no_guest_seat(to),
-            Code::SeatIndexInvalid,
-        );
+        refusals.when(self.no_managed_seat(from), Code::SeatIndexInvalid);
         refusals.when(self.stale(if_version), Code::VersionConflict);
         refusals.when(
             mover.is_none() || user.is_some() && user != mover.as_ref(),
@@ -483,13 +500,14 @@ impl Model {
         );
         let mine = rank == Rank::Admin && from != HOST_SEAT;
         let protected = |user: &UserId| mine && *user != by.person.user && self.is_admin(user);
-        refusals.when(mover.as_ref().is_some_and(protected), Code::PermissionDenied);
+        refusals.unless_permitted(!mover.as_ref().is_some_and(protected));
         if from != to {
+            refusals.when(self.no_guest_seat(to), Code::SeatIndexInvalid);
             refusals.when(self.locked(to), Code::SeatLocked);
             let aborted = rank == Rank::Guest || policy == MovePolicy::Abort;
             refusals.when(other.is_some() && aborted, Code::SeatOccupied);
             let touched = other.as_ref().is_some_and(protected) && policy != MovePolicy::Abort && to != HOST_SEAT;
-            refusals.when(touched, Code::PermissionDenied);
+            refusals.unless_permitted(!touched);
             let swapped = other.is_some() && policy == MovePolicy::Swap;
             refusals.when(swapped && from.0 > self.settings.max_guests, Code::SeatIndexInvalid);
         }
@@ -523,7 +541,7 @@ impl Model {
             index != HOST_SEAT && self.no_managed_seat(index),
             Code::SeatIndexInvalid,
         );
-        refusals.when(nobody, Code::NotSeated);
+        refusals.when(nobody, Code::Conflict);
         refusals.when(!audio && !video, Code::InvalidArgument);
         refusals.settle()?;
         if let Some(user) = occupant {
@@ -561,24 +579,40 @@ impl Model {
         note: Option<&String>,
         now: Instant,
     ) -> Answer {
-        let own = *user == by.person.user;
+        let rank = self.rank(by);
+        let own = *user == by.person.user && rank != Rank::Service;
+        let of_host = *user == self.settings.host.user;
+        let seat = self.seat_of(user).filter(|seat| *seat != HOST_SEAT);
         let mut refusals = Refusals::default();
-        refusals.when(!own && !self.may_kick(by, user), Code::PermissionDenied);
-        refusals.when(!own && *user == self.settings.host.user, Code::PermissionDenied);
+        if !own {
+            refusals.when(
+                !self.may_kick(by, user) || rank == Rank::Admin && of_host,
+                Code::PermissionDenied,
+            );
+            refusals.when(of_host, Code::InvalidArgument);
+            let kept = self.external() && rank != Rank::Service && seat.is_some();
+            refusals.when(kept && self.may_kick(by, user), Code::SeatsDisabled);
+        }
         refusals.settle()?;
         self.finish_of(user, ClosedReason::Left, now);
-        let seat = self.seat_of(user).filter(|seat| *seat != HOST_SEAT);
         if let Some(seat) = seat {
-            if own {
+            if own && !self.external() {
                 self.vacate(seat, LeaveReason::Left);
-            } else {
+            } else if !own {
                 self.kick(seat, LeaveReason::Removed, note);
+                self.cool(user.clone(), self.settings.policies.kick_cooldown_ms, now);
             }
         }
-        self.members.remove(user);
         let banned = ban.filter(|_| !own);
         if let Some(ban) = banned {
+            self.bans.retain(|_, until| *until > now);
             self.bans.insert(user.clone(), now + ban);
+            self.admins.remove(user);
+        }
+        // Listed as gone while a seat is theirs.
+        if let Some(here) = self.members.get_mut(user) {
+            here.gone = true;
+            here.lost_at = Some(now);
         }
         let reason = match (own, banned) {
             (true, _) => MemberLeftReason::Left,

@@ -85,7 +85,10 @@ fn a_cooldown_says_how_long() {
 /// A kick after a rejection does not shorten the longer of the two, nor the other way round.
 #[test]
 fn the_longer_cooldown_counts() {
-    let twin = after(room(), [apply("bob"), accept(host(), "bob"), kick(host(), 1, None, None)]);
+    let twin = after(
+        room(),
+        [apply("bob"), accept(host(), "bob"), kick(host(), 1, None, None)],
+    );
     let behalf = Act::Do(
         service(),
         Command::Apply {

@@ -178,7 +178,7 @@ fn expiry_while_an_answer_is_on_the_wire() {
                 }
             }
             let accepted = run.before((1, 0), (0, 1)) && run.before((1, 0), (2, 0));
-            run.sits("bob", accepted.then_some(1));
+            assert_eq!(run.joined("bob"), usize::from(accepted));
             let expired = run.before((0, 1), (1, 0)) && run.before((0, 1), (2, 0));
             assert_eq!(
                 run.told((0, 1), "host", |event| closed(event, ClosedReason::Timeout)),
