@@ -54,6 +54,10 @@ mod transports;
 mod types;
 
 #[cfg(test)]
+mod model;
+#[cfg(test)]
+mod races;
+#[cfg(test)]
 mod simulation;
 #[cfg(test)]
 mod tests;
