@@ -3,7 +3,10 @@
 mod events;
 mod kept;
 mod media;
+mod permissions;
+mod requests;
 mod rules;
+mod schema;
 mod wire;
 
 use super::auth::mint;
@@ -86,6 +89,10 @@ fn token(who: &str) -> String {
         "admin" => ("adam", RoleName::Admin, "demo"),
         "member" => ("bob", RoleName::Member, "demo"),
         "guest" => ("gus", RoleName::Member, "demo"),
+        "granted" => ("gina", RoleName::Member, "demo"),
+        "applicant" => ("pia", RoleName::Member, "demo"),
+        "invitee" => ("ivy", RoleName::Member, "demo"),
+        "outsider" => ("oli", RoleName::Member, "demo"),
         "stranger" => ("bob", RoleName::Member, "elsewhere"),
         other => panic!("nobody is called {other}"),
     };

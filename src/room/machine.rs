@@ -226,8 +226,6 @@ pub struct Room {
     /// Until when.
     pub(super) bans: BTreeMap<UserId, Instant>,
     pub(super) requests: Requests,
-    /// Hosts who were away too long since the room was live last: none of them is promoted again before it is.
-    pub(super) passed_over: BTreeSet<UserId>,
     pub(super) media: Media,
     pub(super) voices: Voices,
     pub(super) audience: Audience,
@@ -252,11 +250,7 @@ impl Room {
         now: Instant,
     ) -> Result<Self, Refusal> {
         settings::validate(&settings, max_guests_allowed)?;
-        let empty = Seat {
-            occupancy: Occupancy::Empty,
-            flags: SeatFlags::default(),
-        };
-        let mut seats = vec![empty; usize::from(SEATS)];
+        let mut seats = vec![Seat::empty(); usize::from(SEATS)];
         if let Some(seat) = seats.first_mut() {
             seat.occupancy = Occupancy::Reserved {
                 person: settings.host.clone(),
@@ -279,7 +273,6 @@ impl Room {
             grants: BTreeSet::new(),
             bans: BTreeMap::new(),
             requests: Requests::default(),
-            passed_over: BTreeSet::new(),
             media: Media::default(),
             voices: Voices::default(),
             audience: Audience::default(),

@@ -70,7 +70,6 @@ pub struct Record {
     cooldowns: BTreeMap<UserId, u64>,
     /// When each applied lately.
     applied: BTreeMap<UserId, Vec<u64>>,
-    passed_over: BTreeSet<UserId>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -129,7 +128,6 @@ impl Room {
             bans: self.bans.iter().map(wall).collect(),
             cooldowns: self.cooldowns.iter().map(wall).collect(),
             applied: applied.collect(),
-            passed_over: self.passed_over.clone(),
         }
     }
 
@@ -190,7 +188,6 @@ impl Room {
         room.grants = record.admins;
         room.bans = instants(record.bans, moment);
         room.cooldowns = instants(record.cooldowns, moment);
-        room.passed_over = record.passed_over;
         for (user, times) in record.applied {
             let times = times.into_iter().filter_map(|at| moment.instant(at)).collect();
             room.requests.applied.insert(user, times);

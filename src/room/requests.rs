@@ -159,7 +159,7 @@ impl Room {
         wish: Wish,
         now: Instant,
     ) -> Result<Outcome, Refusal> {
-        self.permit_seat_changes(standing)?;
+        self.permit_requests()?;
         let guest = match user {
             Some(user) => user,
             None if standing == Standing::Service => {
@@ -191,7 +191,7 @@ impl Room {
             .of(RequestKind::Invitation, &user)
             .map(|invitation| invitation.id);
         if let Some(invitation) = invited {
-            let seat = asked.wish.seat;
+            let seat = self.place_of(invitation, asked.wish.seat)?;
             self.requests.note_application(&user, now);
             return self.accept_invited(invitation, seat, &asked.guest, now).map(matched);
         }
@@ -214,27 +214,14 @@ impl Room {
         Ok(stands(request))
     }
 
-    /// SEATS row 5a by way of row 1: nobody is asked, and nobody but the guest is told of a request.
+    /// SEATS row 5a by way of row 1: whoever applies accepts.
     fn apply_freely(&mut self, asked: Asked, now: Instant) -> Result<Outcome, Refusal> {
         let seat = self.seat_for(asked.wish.seat)?;
         self.capacity()?;
         self.requests.note_application(&asked.guest.user, now);
-        let media = asked.wish.media;
-        let id = self.ask(asked, now).id;
-        let Some(request) = self.decide(id, RequestState::Accepted, None, Some(seat), now) else {
-            return Err(self.lost_track());
-        };
-        let granted = self.reserve(seat, request.guest.clone(), media, now);
-        self.tell(
-            &request.guest.user,
-            Event::ApplicationResponded {
-                request: request.clone(),
-                accepted: true,
-                seat: Some(seat),
-                reason: None,
-            },
-        );
-        self.commit(now);
+        let guest = asked.guest.clone();
+        let application = self.ask(asked, now).id;
+        let (request, granted) = self.accept_applied(application, seat, &guest, now)?;
         Ok(Outcome::Asked {
             request,
             deduplicated: false,
@@ -252,7 +239,7 @@ impl Room {
         wish: Wish,
         now: Instant,
     ) -> Result<Outcome, Refusal> {
-        self.permit_seat_changes(standing)?;
+        self.permit_requests()?;
         self.permit(standing, Action::Invite)?;
         let asked = self.asked(RequestKind::Invitation, user, &by.person, wish)?;
         let user = asked.guest.user.clone();
@@ -278,8 +265,8 @@ impl Room {
             .of(RequestKind::Application, &user)
             .map(|request| request.id);
         if let Some(application) = application {
-            let answered = self.accept_applied(application, asked.wish.seat, &asked.by, now)?;
-            return Ok(matched(answered));
+            let seat = self.place_of(application, asked.wish.seat)?;
+            return self.accept_applied(application, seat, &asked.by, now).map(matched);
         }
         self.requests.queued(RequestKind::Invitation)?;
         let request = self.ask(asked, now);
@@ -291,6 +278,15 @@ impl Room {
         );
         self.commit(now);
         Ok(stands(request))
+    }
+
+    /// In external mode nobody asks: the signalling server says who sits where.
+    fn permit_requests(&self) -> Result<(), Refusal> {
+        if !self.external() {
+            return Ok(());
+        }
+        let detail = "seats of this room are given by its signalling server only";
+        Err(Refusal::new(Code::SeatsDisabled, detail))
     }
 
     fn asked(&self, kind: RequestKind, guest: Person, by: &Person, wish: Wish) -> Result<Asked, Refusal> {
@@ -381,7 +377,7 @@ impl Room {
         id: Option<RequestId>,
         now: Instant,
     ) -> Result<Outcome, Refusal> {
-        self.permit_seat_changes(standing)?;
+        self.permit_requests()?;
         self.permit(standing, Action::AnswerApplication)?;
         let request = self.requests.find(RequestKind::Application, user, id)?;
         if request.state != RequestState::Pending {
@@ -391,6 +387,7 @@ impl Room {
             self.guest_seat(seat)?;
         }
         let by = self.known(by.person.clone());
+        let seat = self.place_of(request.id, seat)?;
         let (request, granted) = self.accept_applied(request.id, seat, &by, now)?;
         Ok(answered(request, Some(granted)))
     }
@@ -405,7 +402,7 @@ impl Room {
         id: Option<RequestId>,
         now: Instant,
     ) -> Result<Outcome, Refusal> {
-        self.permit_seat_changes(standing)?;
+        self.permit_requests()?;
         self.permit(standing, Action::AnswerApplication)?;
         let request = self.requests.find(RequestKind::Application, user, id)?;
         if request.state != RequestState::Pending {
@@ -445,6 +442,7 @@ impl Room {
         user: &UserId,
         now: Instant,
     ) -> Result<Outcome, Refusal> {
+        self.permit_requests()?;
         let oneself = *user == by.person.user;
         self.permit(standing, Action::CancelApplication { oneself })?;
         let request = self.requests.find(RequestKind::Application, user, None)?;
@@ -469,6 +467,7 @@ impl Room {
         user: &UserId,
         now: Instant,
     ) -> Result<Outcome, Refusal> {
+        self.permit_requests()?;
         self.permit(standing, Action::CancelInvitation { own: true })?;
         let request = self.requests.find(RequestKind::Invitation, user, None)?;
         let own = request.by.user == by.person.user;
@@ -497,15 +496,23 @@ impl Room {
         id: Option<RequestId>,
         now: Instant,
     ) -> Result<Outcome, Refusal> {
-        self.permit_seat_changes(standing)?;
+        self.permit_requests()?;
         self.permit(standing, Action::AnswerInvitation)?;
         let request = self.requests.find(RequestKind::Invitation, &by.person.user, id)?;
         if request.state != RequestState::Pending {
             return self.remembered(&by.person, request, RequestState::Accepted);
         }
         let by = self.known(by.person.clone());
-        let (request, granted) = self.accept_invited(request.id, request.seat, &by, now)?;
-        Ok(answered(request, Some(granted)))
+        match self.place_of(request.id, None) {
+            Ok(seat) => {
+                let (request, granted) = self.accept_invited(request.id, seat, &by, now)?;
+                Ok(answered(request, Some(granted)))
+            }
+            Err(refusal) => {
+                self.fail_invitation(request.id, &by, &refusal, now);
+                Err(refusal)
+            }
+        }
     }
 
     /// SEATS row 8.
@@ -517,7 +524,7 @@ impl Room {
         id: Option<RequestId>,
         now: Instant,
     ) -> Result<Outcome, Refusal> {
-        self.permit_seat_changes(standing)?;
+        self.permit_requests()?;
         self.permit(standing, Action::AnswerInvitation)?;
         let request = self.requests.find(RequestKind::Invitation, &by.person.user, id)?;
         if request.state != RequestState::Pending {
@@ -541,17 +548,21 @@ impl Room {
         Ok(answered(request, None))
     }
 
-    /// An application that finds no seat stays pending.
+    /// Where a pending request leads to: what the answer names comes before what the request does.
+    fn place_of(&self, id: RequestId, named: Option<SeatIndex>) -> Result<SeatIndex, Refusal> {
+        let wanted = self.requests.pending.get(&id).and_then(|request| request.seat);
+        let seat = self.seat_for(named.or(wanted))?;
+        self.capacity()?;
+        Ok(seat)
+    }
+
     fn accept_applied(
         &mut self,
         id: RequestId,
-        seat: Option<SeatIndex>,
+        seat: SeatIndex,
         by: &Person,
         now: Instant,
     ) -> Result<(Request, Granted), Refusal> {
-        let wanted = self.requests.pending.get(&id).and_then(|request| request.seat);
-        let seat = self.seat_for(seat.or(wanted))?;
-        self.capacity()?;
         let Some(request) = self.decide(id, RequestState::Accepted, Some(by), Some(seat), now) else {
             return Err(self.lost_track());
         };
@@ -577,23 +588,13 @@ impl Room {
         Ok((request, granted))
     }
 
-    /// An invitation that finds no seat fails, which is a change too: the inviter is told.
     fn accept_invited(
         &mut self,
         id: RequestId,
-        seat: Option<SeatIndex>,
+        seat: SeatIndex,
         by: &Person,
         now: Instant,
     ) -> Result<(Request, Granted), Refusal> {
-        let wanted = self.requests.pending.get(&id).and_then(|request| request.seat);
-        let found = self.seat_for(wanted.or(seat));
-        let seat = match found.and_then(|seat| self.capacity().map(|()| seat)) {
-            Ok(seat) => seat,
-            Err(refusal) => {
-                self.fail_invitation(id, by, &refusal, now);
-                return Err(refusal);
-            }
-        };
         let Some(request) = self.decide(id, RequestState::Accepted, Some(by), Some(seat), now) else {
             return Err(self.lost_track());
         };
@@ -612,6 +613,7 @@ impl Room {
         Ok((request, granted))
     }
 
+    /// The guest said yes and there is no seat, which is a change too: the inviter is told.
     fn fail_invitation(&mut self, id: RequestId, by: &Person, refusal: &Refusal, now: Instant) {
         if let Some(request) = self.decide(id, RequestState::Failed, Some(by), None, now) {
             let inviter = request.by.user.clone();
@@ -643,21 +645,20 @@ impl Room {
                 (Code::AlreadyAccepted, "it was accepted before; leave the seat instead")
             }
             RequestState::Accepted => (Code::Conflict, "it was accepted before"),
+            RequestState::Rejected if wanted == RequestState::Cancelled => {
+                (Code::AlreadyProcessed, "it was rejected before")
+            }
             RequestState::Rejected => (Code::Conflict, "it was rejected before"),
             RequestState::Cancelled => (Code::RequestCancelled, "it was withdrawn before"),
             RequestState::Expired => (Code::RequestExpired, "its time was over before"),
-            RequestState::Superseded if seat.is_some() => (Code::AlreadySeated, "its guest got a seat another way"),
+            RequestState::Superseded if seat.is_some() => (Code::AlreadyProcessed, "its guest got a seat another way"),
             RequestState::Superseded => (Code::AlreadyProcessed, "another has taken its place"),
             RequestState::Failed | RequestState::Pending => (Code::AlreadyProcessed, "it came to nothing"),
-        };
-        let seat = match code {
-            Code::AlreadySeated => seat,
-            _ => request.granted,
         };
         Err(Refusal {
             processed_by: request.processed_by,
             decision: Some(request.state),
-            seat,
+            seat: request.granted.or(seat),
             ..Refusal::new(code, detail)
         })
     }
@@ -753,12 +754,12 @@ impl Room {
             .requests
             .of(RequestKind::Invitation, user)
             .map(|request| request.id);
+        let reason = ClosedReason::Left;
         if let Some(request) = application.and_then(|id| self.finish(id, RequestState::Cancelled, now)) {
-            self.tell_hosts(Event::ApplicationCancelled { request });
+            self.tell_hosts(Event::ApplicationClosed { request, reason });
         }
         if let Some(request) = invitation.and_then(|id| self.finish(id, RequestState::Failed, now)) {
             let inviter = request.by.user.clone();
-            let reason = ClosedReason::Left;
             self.tell(&inviter, Event::InvitationNoResponse { request, reason });
         }
         application.is_some() || invitation.is_some()
@@ -779,8 +780,7 @@ impl Room {
             self.tell_hosts(Event::ApplicationClosed { request, reason });
         }
         if let Some(request) = invitation.and_then(|id| self.finish(id, RequestState::Superseded, now)) {
-            let inviter = request.by.user.clone();
-            self.tell(&inviter, Event::InvitationNoResponse { request, reason });
+            self.tell_closed(request, reason);
         }
     }
 

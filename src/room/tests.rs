@@ -1,3 +1,6 @@
+mod rows;
+mod told;
+
 use super::event::{Departure, Movement};
 use super::rules::{self, Action, Standing};
 use super::*;
@@ -127,6 +130,17 @@ impl Stage {
         self.room.assert_invariants();
     }
 
+    /// Whether audio and video flow.
+    fn media(&mut self, name: &str, kind: SourceKind, flows: Option<(bool, bool)>) {
+        let status = flows.map(|(audio, video)| SourceStatus {
+            audio,
+            video,
+            ..SourceStatus::default()
+        });
+        let user = user(name);
+        self.room.handle_media(MediaNews { user, kind, status }, self.now);
+    }
+
     fn pass(&mut self, time: Duration) {
         self.now += time;
         self.room.handle_timeout(self.now);
@@ -174,6 +188,56 @@ impl Stage {
 fn departure(index: u8, name: &str, reason: LeaveReason) -> Departure {
     let (seat, person) = (SeatIndex(index), person(name));
     Departure { seat, person, reason }
+}
+
+fn apply(seat: Option<u8>) -> Command {
+    let seat = seat.map(SeatIndex);
+    let wish = Wish {
+        seat,
+        ..Wish::default()
+    };
+    Command::Apply { user: None, wish }
+}
+
+fn accept(name: &str) -> Command {
+    Command::AcceptApplication {
+        user: user(name),
+        seat: None,
+        request: None,
+    }
+}
+
+fn reject(name: &str) -> Command {
+    Command::RejectApplication {
+        user: user(name),
+        reason: None,
+        request: None,
+    }
+}
+
+fn invite(name: &str) -> Command {
+    Command::Invite {
+        user: person(name),
+        wish: Wish::default(),
+    }
+}
+
+fn uninvite(name: &str) -> Command {
+    Command::CancelInvitation { user: user(name) }
+}
+
+fn accept_invitation() -> Command {
+    Command::AcceptInvitation { request: None }
+}
+
+fn shift(from: u8, to: u8, policy: MovePolicy) -> Command {
+    Command::Move {
+        from: SeatIndex(from),
+        to: SeatIndex(to),
+        policy,
+        user: None,
+        if_version: None,
+    }
 }
 
 fn seat(index: u8, name: &str) -> Command {

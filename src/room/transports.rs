@@ -29,7 +29,6 @@ impl Room {
         });
         if index == HOST_SEAT {
             self.phase = Phase::Live;
-            self.passed_over.clear();
             if resumed {
                 self.tell_all(Event::HostBack { host: person });
             } else {
@@ -74,15 +73,14 @@ impl Room {
             person: person.clone(),
             until,
         };
+        self.tell_all(Event::SeatSuspended {
+            seat: index,
+            person: person.clone(),
+            until,
+        });
         if index == HOST_SEAT {
             self.phase = Phase::HostAway;
             self.tell_all(Event::HostAway { host: person, until });
-        } else {
-            self.tell_all(Event::SeatSuspended {
-                seat: index,
-                person,
-                until,
-            });
         }
         self.commit(now);
     }
@@ -103,70 +101,53 @@ impl Room {
         let admins = self.grants.union(&self.members.admins);
         let online = admins.filter_map(|user| {
             let here = self.members.all.get(user)?;
-            let eligible = *user != self.settings.host.user && !self.passed_over.contains(user);
+            let eligible = *user != self.settings.host.user;
             (eligible && here.presence == Presence::Online).then_some(here)
         });
         let longest = online.min_by_key(|here| (here.joined_at, &here.person.user));
         longest.map(|here| here.person.clone())
     }
 
-    /// The admin becomes the host and takes seat 0, with the running transport, or with a host-away time to go live in.
-    fn promote(&mut self, person: Person, now: Instant) {
+    /// The admin becomes the host and takes seat 0: live with the running transport, or to go live as every host does.
+    fn promote(&mut self, admin: Person, now: Instant) {
         let previous = self.settings.host.clone();
         self.touch(&previous.user);
-        self.touch(&person.user);
-        let from = self.seat_of(&person.user);
-        let running = self.transports.contains_key(&person.user);
+        self.touch(&admin.user);
+        let from = self.seat_of(&admin.user);
         let lifted = from.and_then(|from| self.lift(from));
-        let person = lifted
-            .as_ref()
-            .and_then(|seat| seat.occupancy.person())
-            .cloned()
-            .unwrap_or(person);
-        self.settings.host = person.clone();
-        self.passed_over.insert(previous.user.clone());
-        let until = self.limit(self.settings.policies.host_away_ms, now);
+        let running = self.transports.contains_key(&admin.user);
+        // As the seat knows them, which may be by a service key's word.
+        let seated = lifted.as_ref().and_then(|seat| seat.occupancy.person());
+        let host = seated.cloned().unwrap_or(admin);
         if self.lift(HOST_SEAT).is_some() {
             self.draft.left(HOST_SEAT, previous.clone(), LeaveReason::Disconnected);
         }
-        let waiting = Occupancy::Held {
-            person: person.clone(),
-            until,
-        };
-        let seat = match lifted {
-            Some(seat) if running => seat,
-            Some(seat) => Seat {
-                occupancy: waiting,
-                ..seat
-            },
-            None => Seat {
-                occupancy: waiting,
-                flags: SeatFlags::default(),
-            },
-        };
-        self.place(HOST_SEAT, seat);
-        match from {
-            Some(from) => self.draft.moved(from, HOST_SEAT, person.clone()),
-            None => {
-                self.supersede_requests(&person.user, now);
-                self.draft.joined(HOST_SEAT, person.clone());
-            }
-        }
+        self.settings.host = host.clone();
+        let mut seat = lifted.unwrap_or_else(Seat::empty);
         if !running {
+            seat.occupancy = Occupancy::Reserved {
+                person: host.clone(),
+                until: None,
+            };
             let granted = Event::SeatGranted {
                 seat: HOST_SEAT,
-                connect_by: until,
+                connect_by: None,
                 media: RequestMedia::default(),
             };
-            self.tell(&person.user, granted);
+            self.tell(&host.user, granted);
         }
+        self.place(HOST_SEAT, seat);
+        match from {
+            Some(from) => self.draft.moved(from, HOST_SEAT, host.clone()),
+            None => {
+                self.supersede_requests(&host.user, now);
+                self.draft.joined(HOST_SEAT, host.clone());
+            }
+        }
+        self.phase = if running { Phase::Live } else { Phase::Idle };
         self.tell_seats();
-        self.tell_all(Event::HostChanged { host: person, previous });
-        if running {
-            self.phase = Phase::Live;
-            self.passed_over.clear();
-            self.tell_room();
-        }
+        self.tell_all(Event::HostChanged { host, previous });
+        self.tell_room();
         self.commit(now);
     }
 }

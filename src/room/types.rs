@@ -181,6 +181,15 @@ pub struct Seat {
     pub flags: SeatFlags,
 }
 
+impl Seat {
+    pub(super) fn empty() -> Self {
+        Seat {
+            occupancy: Occupancy::Empty,
+            flags: SeatFlags::default(),
+        }
+    }
+}
+
 impl Occupancy {
     /// Who reserved, occupies or is held on the seat.
     pub fn person(&self) -> Option<&Person> {

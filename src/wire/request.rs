@@ -9,8 +9,6 @@ use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 
-/// What an asker may attach, as compact JSON: some words and an id or two. It goes to every host with every list.
-const EXTRA_BYTES: usize = 1024;
 /// What somebody is told as the reason fits in a line.
 const REASON_BYTES: usize = 256;
 
@@ -224,18 +222,13 @@ pub fn wished_seat(number: Option<i64>, field: &str) -> Result<Option<SeatIndex>
     })
 }
 
-/// The fields an application and an invitation share, checked. Whether `timeout_ms` is in range is the room's to say.
+/// The fields an application and an invitation share. What is in range is the room's to say.
 pub fn wish(
     seat: Option<i64>,
     media: Option<RequestMedia>,
     timeout_ms: Option<u64>,
     extra: Value,
 ) -> Result<Wish, Refusal> {
-    let bytes = extra.to_string().len();
-    if bytes > EXTRA_BYTES {
-        let detail = format!("extra has at most {EXTRA_BYTES} bytes as compact JSON, not {bytes}");
-        return Err(Refusal::invalid("extra", detail));
-    }
     Ok(Wish {
         seat: wished_seat(seat, "seat")?,
         media: media.unwrap_or_default(),
@@ -431,15 +424,8 @@ mod tests {
             let refused = Err((Code::SeatIndexInvalid, Some("seat".to_owned())));
             assert_eq!(seat(Some(wrong)), refused, "{wrong}");
         }
-        let extra = |extra: Value| wish(None, None, None, extra).map_err(|refusal| refusal.field);
-        assert_eq!(extra(Value::Null).map(|wish| wish.media), Ok(RequestMedia::Av));
-        // two quotes
-        assert!(extra("x".repeat(EXTRA_BYTES - 2).into()).is_ok());
-        assert_eq!(extra("x".repeat(EXTRA_BYTES - 1).into()), Err(Some("extra".into())));
-        assert_eq!(
-            extra(json!([1, {"a": null}])).map(|wish| wish.extra),
-            Ok(json!([1, {"a": null}]))
-        );
+        let usual = wish(Some(-1), None, None, Value::Null);
+        assert_eq!(usual, Ok(Wish::default()));
         let length = |bytes: usize| reason(Some("x".repeat(bytes))).map_err(|refusal| refusal.field);
         assert!(length(256).is_ok() && reason(None) == Ok(None));
         assert_eq!(length(257), Err(Some("reason".into())));

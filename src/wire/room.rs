@@ -3,6 +3,7 @@
 use super::seat::{SeatOut, seats};
 use super::{Moment, PersonOut, RequestOut};
 use crate::room::{Phase, Policies, Principal, Request, RequestKind, RoomId, SeatMode, Snapshot};
+use crate::webhook;
 use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
@@ -76,7 +77,7 @@ impl RoomOut {
             layout: settings.layout.clone(),
             policies: settings.policies.clone(),
             webhook: confidential
-                .then(|| crate::webhook::shown(&settings.webhook))
+                .then(|| webhook::shown(&settings.webhook))
                 .filter(|webhook| !webhook.is_null()),
             metadata: settings.metadata.clone(),
             outputs: Vec::new(),

@@ -330,7 +330,7 @@ async fn a_keyed_call_happens_once() {
         "422 idempotency_key_reused"
     );
     // Another user's key is another key; nobody's is none.
-    assert_eq!(put(2, "eve").by("host").to(&server).await.outcome(), "200");
+    assert_eq!(put(2, "eve").by("host").to(&server).await.outcome(), "403 not_in_room");
     assert_eq!(put(1, "eve").to(&server).await.outcome(), "401 unauthenticated");
     let empty = call("DELETE", "/v1/rooms/demo/seats/2")
         .by("service")
