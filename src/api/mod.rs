@@ -15,6 +15,7 @@ mod cors;
 mod dead_letters;
 mod error;
 mod events;
+mod explain;
 mod health;
 mod idempotency;
 mod members;
@@ -71,6 +72,7 @@ fn json(state: State) -> Router<State> {
     let keyed = Router::new()
         .route("/v1/rooms", post(rooms::create).get(rooms::list))
         .route("/v1/rooms/{room}", room)
+        .route("/v1/rooms/{room}/explain", get(explain::explain))
         .route("/v1/rooms/{room}/seats", get(seats::read).put(seats::assign))
         .route("/v1/rooms/{room}/seats/{seat}", seat)
         .route("/v1/rooms/{room}/seats/me", delete(seats::leave))
