@@ -62,3 +62,4 @@ bench: cargo
 	@$(call packages,$(BUILD_PACKAGES))
 	cargo bench --locked --bench forward
 	cargo bench --locked --bench load -- --matrix --runs 3
+	cargo bench --locked --bench stage

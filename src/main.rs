@@ -43,6 +43,7 @@ async fn serve(arguments: ServeArgs) -> Result<(), Box<dyn Error>> {
         let room = server.play_demo(&config);
         println!("  watch:   {url}/?room={room}");
         println!("  publish: {url}/publish?room={room}&seat=1");
+        println!("  demo:    {url}/demo?room={room}");
     }
     let why = terminated.await;
     let again = termination()?;

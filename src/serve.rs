@@ -6,16 +6,17 @@ use crate::telemetry::{self, Exporter, InvalidLevel};
 use crate::transport::dtls;
 use crate::{api, demo, web, worker};
 use axum::Router;
+use axum::serve::ListenerExt;
 use std::future::Future;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{interval, timeout};
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 /// Room of the demo, and who hosts it.
 const DEMO_ROOM: (&str, &str) = ("demo", "demo-host");
@@ -201,8 +202,20 @@ async fn accept(listener: TcpListener, routes: Router, mut stop: watch::Receiver
         let _ = stop.wait_for(|stop| *stop).await;
     };
     let service = routes.into_make_service_with_connect_info::<SocketAddr>();
+    let listener = listener.tap_io(|connection| watch_over(connection));
     if let Err(error) = axum::serve(listener, service).with_graceful_shutdown(stopped).await {
         warn!(%error, "listener ended");
+    }
+}
+
+/// A peer that takes nothing for this long is gone; the reader of an event stream has no other way to show it.
+const UNANSWERED_MAX: Duration = Duration::from_secs(10);
+
+fn watch_over(connection: &mut TcpStream) {
+    let unanswered = socket2::SockRef::from(&*connection).set_tcp_user_timeout(Some(UNANSWERED_MAX));
+    // Small messages go at once, not when the one before is acknowledged.
+    if let Err(error) = unanswered.and_then(|()| connection.set_nodelay(true)) {
+        debug!(%error, "a connection without its options");
     }
 }
 

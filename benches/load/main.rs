@@ -165,7 +165,8 @@ fn main() {
         return;
     }
     let arguments = Arguments::parse();
-    if let Err(error) = run(&arguments) {
+    let ran = sys::raise_file_limit().and_then(|()| run(&arguments));
+    if let Err(error) = ran {
         eprintln!("load: {error}");
         std::process::exit(1);
     }

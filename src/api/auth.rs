@@ -107,6 +107,8 @@ pub(super) struct Caller {
     pub room: Option<RoomId>,
     /// Which key signed the token.
     pub key_id: String,
+    /// When the token expires, in milliseconds since 1970.
+    pub expires_ms: i64,
 }
 
 impl Caller {
@@ -159,6 +161,19 @@ impl Keys {
         match text.split_once(' ') {
             Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => self.verify(token.trim(), now).map(Some),
             _ => Err(invalid_token("the Authorization header is not a bearer token")),
+        }
+    }
+
+    /// The same for those who may not be able to set a header: `token` is what the query has.
+    pub fn caller_or(
+        &self,
+        headers: &HeaderMap,
+        token: Option<&str>,
+        now: Timestamp,
+    ) -> Result<Option<Caller>, Problem> {
+        match (self.caller(headers, now)?, token) {
+            (None, Some(token)) => self.verify(token, now).map(Some),
+            (caller, _) => Ok(caller),
         }
     }
 
@@ -221,6 +236,8 @@ impl Claims {
             "*" => None,
             id => Some(RoomId::parse(id).map_err(|_| invalid_token("the token's room is not a room id"))?),
         };
+        // Saturates: whoever signs for longer than time lasts means it.
+        let expires_ms = self.exp.as_f64().map_or(0, |exp| (exp * 1000.0) as i64);
         let person = Person {
             user,
             name: self.name,
@@ -230,6 +247,7 @@ impl Claims {
             principal: Principal { person, role },
             room,
             key_id: self.iss,
+            expires_ms,
         })
     }
 }
@@ -301,6 +319,7 @@ mod tests {
         assert_eq!(caller.principal.role, Role::Host);
         assert_eq!(caller.principal.person.name.as_deref(), Some("Bob"));
         assert_eq!(caller.key_id, "second");
+        assert_eq!(caller.expires_ms, (NOW_S + 1) * 1000);
         assert!(keys().mint(Some("third"), &grant, now()).is_none());
         let fresh = mint("devkey", SECRET, &grant, Duration::from_secs(60));
         assert!(keys().verify(&fresh, Timestamp::now()).is_ok());
@@ -370,6 +389,22 @@ mod tests {
                 .expect("a value"),
         );
         assert!(keys().caller(&headers, now()).expect("good").is_some());
+    }
+
+    #[test]
+    fn the_query_is_for_those_without_a_header() {
+        let token = signed(&claims(), Algorithm::HS256, SECRET);
+        let user = |headers: &HeaderMap, query: Option<&str>| match keys().caller_or(headers, query, now()) {
+            Ok(caller) => caller.map_or("nobody".into(), |caller| caller.user().as_str().to_owned()),
+            Err(problem) => problem.code().to_owned(),
+        };
+        let mut headers = HeaderMap::new();
+        assert_eq!(user(&headers, None), "nobody");
+        assert_eq!(user(&headers, Some(&token)), "bob");
+        assert_eq!(user(&headers, Some("")), "unauthenticated");
+        let eve = signed(&with("sub", json!("eve")), Algorithm::HS256, SECRET);
+        headers.insert("authorization", format!("Bearer {eve}").parse().expect("a value"));
+        assert_eq!(user(&headers, Some(&token)), "eve");
     }
 
     #[test]

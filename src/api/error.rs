@@ -15,6 +15,10 @@ pub(super) enum Wire {
     /// No such path, or no such WHIP or WHEP resource.
     NotFound,
     MethodNotAllowed,
+    /// No representation the client accepts.
+    NotAcceptable,
+    /// A WebSocket handshake with something missing (RFC 6455 section 4.2.1).
+    BadHandshake,
     RequestTimeout,
     PayloadTooLarge,
     UnsupportedMediaType,
@@ -31,6 +35,8 @@ impl Wire {
         match self {
             Wire::NotFound => (StatusCode::NOT_FOUND, "not_found"),
             Wire::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed"),
+            Wire::NotAcceptable => (StatusCode::NOT_ACCEPTABLE, "not_acceptable"),
+            Wire::BadHandshake => (StatusCode::BAD_REQUEST, "handshake_invalid"),
             Wire::RequestTimeout => (StatusCode::REQUEST_TIMEOUT, "request_timeout"),
             Wire::PayloadTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "payload_too_large"),
             Wire::UnsupportedMediaType => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type"),

@@ -14,6 +14,8 @@ mod auth;
 mod cors;
 mod dead_letters;
 mod error;
+mod events;
+mod explain;
 mod health;
 mod idempotency;
 mod members;
@@ -70,6 +72,7 @@ fn json(state: State) -> Router<State> {
     let keyed = Router::new()
         .route("/v1/rooms", post(rooms::create).get(rooms::list))
         .route("/v1/rooms/{room}", room)
+        .route("/v1/rooms/{room}/explain", get(explain::explain))
         .route("/v1/rooms/{room}/seats", get(seats::read).put(seats::assign))
         .route("/v1/rooms/{room}/seats/{seat}", seat)
         .route("/v1/rooms/{room}/seats/me", delete(seats::leave))
@@ -84,6 +87,7 @@ fn json(state: State) -> Router<State> {
         .route("/v1/webhooks/dead/{id}/retry", post(dead_letters::retry))
         .route_layer(from_fn_with_state(state, once::once));
     keyed
+        .route("/v1/rooms/{room}/events", get(events::listen))
         .route("/v1/tokens", post(tokens::create))
         .route("/v1/whep/{id}/layers", patch(whep::layers))
 }

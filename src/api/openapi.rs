@@ -2,7 +2,7 @@
 
 use super::error::ProblemBody;
 use super::resource::{FRAGMENT, SDP};
-use super::{dead_letters, health, members, requests, rooms, seats, tokens, whep, whip};
+use super::{dead_letters, events, explain, health, members, requests, rooms, seats, tokens, whep, whip};
 use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
 use std::collections::BTreeMap;
@@ -19,11 +19,12 @@ use utoipa::{IntoResponses, Modify, OpenApi, PartialSchema};
     paths(
         tokens::create, rooms::create, rooms::list, rooms::read, rooms::patch, rooms::end,
         seats::read, seats::assign, seats::put, seats::delete, seats::leave, seats::hang_up, seats::patch,
-        seats::relocate, seats::ask,
+        explain::explain, seats::relocate, seats::ask,
         requests::apply, requests::applications, requests::cancel_application, requests::accept_application,
         requests::reject_application, requests::invite, requests::invitations, requests::cancel_invitation,
         requests::accept_invitation, requests::reject_invitation,
         members::list, members::set_role, members::remove,
+        events::listen,
         whip::publish, whip::patch, whip::delete,
         whep::program, whep::stage, whep::seat, whep::slots, whep::layers, whep::patch, whep::delete,
         dead_letters::list, dead_letters::retry, dead_letters::discard,
@@ -33,7 +34,7 @@ use utoipa::{IntoResponses, Modify, OpenApi, PartialSchema};
     modifiers(&Bearer, &SharedResponses),
     security(("bearer" = [])),
     tags((name = "tokens"), (name = "rooms"), (name = "seats"), (name = "requests"), (name = "members"),
-        (name = "whip", description = "RFC 9725"),
+        (name = "events"), (name = "whip", description = "RFC 9725"),
         (name = "whep"), (name = "webhooks"), (name = "health"))
 )]
 struct Contract;
@@ -376,7 +377,7 @@ mod tests {
             .collect();
         let distinct: std::collections::BTreeSet<&str> = names.iter().copied().collect();
         assert_eq!(names.len(), distinct.len());
-        assert_eq!(names.len(), 43);
+        assert_eq!(names.len(), 45);
     }
 
     #[test]

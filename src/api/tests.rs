@@ -1,5 +1,6 @@
 //! The HTTP interface over the real rooms and control plane, with media workers that obey and do nothing.
 
+mod events;
 mod kept;
 mod media;
 mod permissions;

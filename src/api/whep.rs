@@ -6,13 +6,13 @@ use super::error::Problem;
 use super::openapi::{FragmentAnswers, JsonErrors, OfferAnswers, ReadErrors, ResourceErrors};
 use super::request::{AtRoom, BaseUrl, InRoom, Json, Last, Query, Visitor};
 use super::resource::{self, Door};
-use crate::forward::{LayerPreference, SlotReport, SlotState, SourceKind, View};
+use crate::forward::{LayerPreference, View};
 use crate::room::{Refusal, RoomId, UserId};
-use crate::wire::codec_name;
+use crate::wire::SlotOut;
 use axum::extract::{Request, State as Extract};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use std::collections::BTreeMap;
 use utoipa::{IntoParams, ToSchema};
 
@@ -162,58 +162,16 @@ pub(super) async fn delete(
     resource::delete(&state, visitor, &id, Door::Whep, &headers).await
 }
 
-/// What is in a slot.
-#[derive(Serialize, ToSchema)]
-pub(super) struct Slot {
-    slot: usize,
-    seat: u8,
-    /// `camera` or `screen`.
-    source: &'static str,
-    /// Of the video: `h264`, `vp8`, `vp9` or `av1`; `opus` where there is audio only.
-    codec: Option<&'static str>,
-    state: SlotStateName,
-}
-
-#[derive(Serialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-#[schema(as = SlotState)]
-enum SlotStateName {
-    Live,
-    Muted,
-    NoMedia,
-    CodecUnsupported,
-}
-
-impl From<&SlotReport> for Slot {
-    fn from(report: &SlotReport) -> Self {
-        Slot {
-            slot: report.slot,
-            seat: report.seat.0,
-            source: match report.source {
-                SourceKind::Camera => "camera",
-                SourceKind::Screen => "screen",
-            },
-            codec: report.codec.map(codec_name),
-            state: match report.state {
-                SlotState::Live => SlotStateName::Live,
-                SlotState::Muted => SlotStateName::Muted,
-                SlotState::NoMedia => SlotStateName::NoMedia,
-                SlotState::CodecUnsupported => SlotStateName::CodecUnsupported,
-            },
-        }
-    }
-}
-
 /// Who is in which slot.
 #[utoipa::path(get, path = "/v1/whep/{id}", tag = "whep", operation_id = "read_slots", security((), ("bearer" = [])), params(("id" = String, Path)),
-    responses((status = 200, body = Vec<Slot>, headers(("ETag" = String))), ReadErrors))]
+    responses((status = 200, body = Vec<SlotOut>, headers(("ETag" = String))), ReadErrors))]
 pub(super) async fn slots(
     Extract(state): Extract<State>,
     visitor: Visitor,
     Last(id): Last,
 ) -> Result<Response, Problem> {
     let (_, resource) = resource::find(&state, visitor, &id, Door::Whep).await?;
-    let slots: Vec<Slot> = resource.slots.iter().map(Slot::from).collect();
+    let slots: Vec<SlotOut> = resource.slots.iter().map(SlotOut::from).collect();
     resource::tagged(&resource, axum::Json(slots))
 }
 

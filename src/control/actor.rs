@@ -60,6 +60,12 @@ pub(super) enum Request {
         viewer: Box<NewViewer>,
         reply: Reply<Result<Session, Refusal>>,
     },
+    /// The worker and the peer that a user's source comes in by.
+    Locate {
+        user: UserId,
+        kind: SourceKind,
+        reply: Reply<Option<(usize, PeerId)>>,
+    },
     Resource {
         peer: PeerId,
         reply: Reply<Option<Resource>>,
@@ -262,6 +268,9 @@ impl Actor {
             }
             Request::View { viewer, reply } => {
                 let _ = reply.send(self.view(*viewer, now));
+            }
+            Request::Locate { user, kind, reply } => {
+                let _ = reply.send(self.locate(&user, kind));
             }
             Request::Resource { peer, reply } => {
                 let _ = reply.send(self.resource(peer));

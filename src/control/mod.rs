@@ -13,6 +13,7 @@
 //! - A room's viewers count as its audience from the WHEP POST on.
 
 mod actor;
+mod explain;
 mod inbox;
 mod placement;
 mod random;
@@ -23,13 +24,15 @@ mod registry;
 mod tests;
 
 use crate::events;
-use crate::forward::{LayerPreference, SlotReport, SourceKind, View};
+use crate::forward::{LayerPreference, SeatIndex, SlotReport, SourceKind, View};
 use crate::room::{self, Code, Command, Member, Outcome, Principal, Refusal, Room, RoomId, Settings, Snapshot, UserId};
 use crate::rtp::Codec;
 use crate::rtp::parameters::SendTrack;
 use crate::transport::{dtls, ice, sdp};
 use crate::worker;
 use actor::{NewViewer, Request, Shared};
+use explain::Facts;
+pub use explain::{Explained, Explanation, Health, Link};
 use placement::Role;
 use registry::{Found, Registry, RoomHandle, room_not_found};
 use std::sync::Arc;
@@ -313,6 +316,61 @@ impl Node {
                 "the viewer's media worker does not answer",
             )),
         }
+    }
+
+    /// Why a seat is black or silent: for hosts and service keys, and for whoever sits there.
+    pub async fn explain(
+        &self,
+        room: &RoomId,
+        by: &Principal,
+        index: SeatIndex,
+        kind: SourceKind,
+    ) -> Result<Explanation, Refusal> {
+        let handle = self.shared.registry.room(room)?;
+        let snapshot = ask(&handle, Request::Snapshot)
+            .await
+            .ok_or_else(|| room_not_found(room))?;
+        let with_version = |refusal| Refusal {
+            version: Some(snapshot.version),
+            ..refusal
+        };
+        let seat = snapshot.seats.get(usize::from(index.0));
+        let user = seat
+            .and_then(|seat| seat.occupancy.person())
+            .map(|person| person.user.clone());
+        if !snapshot.confides_in(by) && user.as_ref() != Some(&by.person.user) {
+            let why = "only hosts may look into others' seats";
+            return Err(with_version(Refusal::new(Code::PermissionDenied, why)));
+        }
+        let Some(seat) = seat else {
+            let why = format!("there is no seat {}", index.0);
+            return Err(with_version(Refusal::new(Code::SeatIndexInvalid, why)));
+        };
+        let located = match user {
+            Some(user) => ask(&handle, |reply| Request::Locate { user, kind, reply })
+                .await
+                .flatten(),
+            None => None,
+        };
+        let publication = match located {
+            Some((worker, peer)) => Some(self.diagnose(worker, peer).await),
+            None => None,
+        };
+        Ok(explain::explain(&Facts {
+            phase: snapshot.phase,
+            index,
+            kind,
+            seat,
+            publication,
+            now: snapshot.now,
+        }))
+    }
+
+    /// `None`: the peer is gone, or its worker does not answer.
+    async fn diagnose(&self, worker: usize, peer: worker::PeerId) -> Option<worker::Diagnosis> {
+        let (reply, answer) = oneshot::channel();
+        self.shared.send(worker, worker::Command::Diagnose { peer, reply });
+        tokio::time::timeout(actor::WORKER_ANSWERS, answer).await.ok()?.ok()?
     }
 
     /// Of all workers.

@@ -43,6 +43,7 @@ enum Told {
     Sources(Vec<SourceInfo>),
     Forget(RoomKey),
     Prefer(PeerId, usize),
+    Diagnose(PeerId),
     Stop,
 }
 
@@ -103,6 +104,18 @@ fn obey(command: worker::Command) -> (Told, Option<oneshot::Sender<()>>) {
         worker::Command::Prefer { peer, slot, reply, .. } => {
             let _ = reply.send(slot == 0);
             (Told::Prefer(peer, slot), None)
+        }
+        worker::Command::Diagnose { peer, reply } => {
+            let now = std::time::Instant::now();
+            let _ = reply.send(Some(worker::Diagnosis {
+                at: now,
+                admitted: now,
+                path: None,
+                connected: false,
+                audio: None,
+                video: None,
+            }));
+            (Told::Diagnose(peer), None)
         }
         worker::Command::Stop => (Told::Stop, None),
     }
@@ -695,4 +708,28 @@ async fn stopping_closes_every_peer_and_stops_the_workers() {
     .await;
     assert_eq!(node.stats(), Stats::default());
     assert_eq!(code(node.snapshot(&room).await), Code::RoomNotFound);
+}
+
+#[tokio::test]
+async fn an_explanation_asks_the_worker_and_is_for_those_concerned() {
+    let (node, workers) = node(2);
+    let room = demo(&node).await;
+    seat(&node, &room, 1, "bob").await;
+    let explain = async |by: &Principal, index: u8| node.explain(&room, by, SeatIndex(index), SourceKind::Camera).await;
+    let said = explain(&service(), 1).await.unwrap();
+    assert_eq!(said.links.last().map(|link| link.link), Some(Link::Whip), "{said:?}");
+
+    let (_, peer) = publish(&node, &room, "bob", SourceKind::Camera).await;
+    let said = explain(&service(), 1).await.unwrap();
+    assert_eq!(said.links.last().map(|link| link.link), Some(Link::Ice), "{said:?}");
+    assert!(workers.told().iter().any(|(_, told)| *told == Told::Diagnose(peer)));
+
+    let member = |name: &str| Principal {
+        person: person(name),
+        role: Role::Member,
+    };
+    assert!(explain(&member("bob"), 1).await.is_ok());
+    assert_eq!(code(explain(&member("eve"), 1).await), Code::PermissionDenied);
+    assert_eq!(code(explain(&member("bob"), 2).await), Code::PermissionDenied);
+    assert_eq!(code(explain(&service(), 12).await), Code::SeatIndexInvalid);
 }

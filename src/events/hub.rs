@@ -7,7 +7,9 @@
 //! - A stream that the room has closed is not lost: the room knows.
 
 use super::log::{CloseReason, Key, Log, Next, Reader};
-use crate::room::{Notice, UserId};
+use crate::room::{Moment, Notice, UserId};
+use crate::wire::event::Rendered;
+use bytes::Bytes;
 use std::collections::HashMap;
 use std::future::poll_fn;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -19,6 +21,8 @@ use tokio::sync::Notify;
 pub struct Hub {
     /// Shared, since a channel per stream would be a queue per stream.
     shared: Mutex<Shared>,
+    /// Shared, so that a crowd's message is rendered once; a lock of its own, so that nobody who publishes waits for it.
+    rendered: Mutex<Rendered>,
     lost: Notify,
 }
 
@@ -56,6 +60,7 @@ impl Hub {
         };
         Hub {
             shared: Mutex::new(shared),
+            rendered: Mutex::default(),
             lost: Notify::new(),
         }
     }
@@ -124,6 +129,12 @@ impl Stream {
     /// Waits until there is something to do. Cancel-safe. After a `Close` it says the same again.
     pub async fn next(&mut self) -> Next {
         poll_fn(|context| self.poll_next(context)).await
+    }
+
+    /// A notice this stream was given, as the contract's message. `base`: of absolute URLs.
+    pub fn message(&self, notice: &Notice, prev: u64, base: &str, moment: Moment) -> Bytes {
+        let mut rendered = self.hub.rendered.lock().unwrap_or_else(PoisonError::into_inner);
+        rendered.message(notice, prev, base, moment)
     }
 
     pub fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Next> {

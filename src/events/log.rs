@@ -295,6 +295,31 @@ impl Log {
         }
     }
 
+    #[cfg(test)]
+    pub fn remembers(&self, seq: u64) -> bool {
+        self.at(seq).is_some()
+    }
+
+    /// What the log holds of one stream, without what its maps leave empty.
+    #[cfg(test)]
+    pub const STREAM_BYTES: usize = size_of::<(Key, Reading)>() + size_of::<(UserId, Key)>() + size_of::<Key>();
+
+    /// That the indices name the entries' recipients and nothing else, and that the weights add up.
+    #[cfg(test)]
+    pub fn indices_are_exact(&self) -> bool {
+        let (mut everybody, mut personal) = (VecDeque::new(), HashMap::<UserId, VecDeque<u64>>::new());
+        for Entry { notice, .. } in &self.entries {
+            match &notice.to {
+                Recipients::Everybody => everybody.push_back(notice.seq),
+                Recipients::Users(users) => users
+                    .iter()
+                    .for_each(|user| personal.entry(user.clone()).or_default().push_back(notice.seq)),
+            }
+        }
+        let bytes = self.entries.iter().map(|entry| entry.bytes).sum::<usize>();
+        everybody == self.everybody && personal == self.personal && bytes == self.bytes
+    }
+
     fn at(&self, seq: u64) -> Option<&Arc<Notice>> {
         let index = self.entries.binary_search_by_key(&seq, |entry| entry.notice.seq);
         self.entries.get(index.ok()?).map(|entry| &entry.notice)

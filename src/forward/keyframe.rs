@@ -27,6 +27,7 @@ pub(super) struct KeyframeBroker {
     /// From when on the wait for an answer counts.
     waiting_since: Option<Instant>,
     unanswered: u8,
+    last_keyframe: Option<Instant>,
 }
 
 impl KeyframeBroker {
@@ -42,6 +43,7 @@ impl KeyframeBroker {
     pub(super) fn handle_keyframe(&mut self, now: Instant) {
         self.wanted = false;
         self.waiting_since = None;
+        self.last_keyframe = Some(now);
         if let Some(first) = self.asked_first.take()
             && now.saturating_duration_since(first) <= PROMPT
         {
@@ -82,6 +84,11 @@ impl KeyframeBroker {
         let ask = self.wanted.then(|| self.asked.map_or(now, |asked| asked + INTERVAL));
         let patience = self.waiting_since.map(|since| since + PATIENCE);
         ask.into_iter().chain(patience).min()
+    }
+
+    /// When the last keyframe began.
+    pub(super) fn last_keyframe(&self) -> Option<Instant> {
+        self.last_keyframe
     }
 
     /// Requests went unanswered for long, twice.

@@ -28,7 +28,7 @@ mod viewer;
 pub use batch::{Batch, Seal};
 pub use feed::{Feed, FeedDescription, FeedUpdate};
 pub use feeds::Feeds;
-pub use publication::{Ingested, Publication, PublicationCounters, PublicationEvent};
+pub use publication::{Ingested, Publication, PublicationCounters, PublicationEvent, TrackDiagnosis};
 pub use slots::{SlotReport, SlotState, View};
 pub use viewer::{LayerPreference, Viewer, ViewerEvent};
 

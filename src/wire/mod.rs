@@ -1,5 +1,5 @@
 //! The JSON of the contract: what rooms, seats, requests, members and events look like outside. Pure but for
-//! [`Moment::of`]; wall-clock times are reckoned from one pair of clock readings.
+//! [`Moment::of`] and [`Moment::read`]; wall-clock times are reckoned from one pair of clock readings.
 
 pub mod event;
 mod member;
@@ -7,6 +7,7 @@ mod person;
 mod request;
 mod room;
 mod seat;
+mod slot;
 mod time;
 
 pub use crate::room::Moment;
@@ -15,4 +16,5 @@ pub use person::*;
 pub use request::*;
 pub use room::*;
 pub use seat::*;
+pub use slot::*;
 pub use time::*;

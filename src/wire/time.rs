@@ -2,15 +2,24 @@
 
 use crate::room::{Moment, Snapshot};
 use jiff::Timestamp;
+use serde_json::Value;
 use std::time::{Duration, Instant};
 
 /// What turns the room's deadlines into times of day.
 impl Moment {
-    /// `now` is the snapshot's; the wall clock is read here, and nowhere else in this module.
+    /// `now` is the snapshot's.
     pub fn of(snapshot: &Snapshot) -> Self {
-        let since_1970 = Timestamp::now().as_millisecond();
         Moment {
             now: snapshot.now,
+            ..Moment::read()
+        }
+    }
+
+    /// Both clocks are read here, and nowhere else in this module.
+    pub fn read() -> Self {
+        let since_1970 = Timestamp::now().as_millisecond();
+        Moment {
+            now: Instant::now(),
             // A clock before 1970 is no clock; 1970 is what it then says.
             wall_ms: u64::try_from(since_1970).unwrap_or(0),
         }
@@ -42,6 +51,15 @@ pub fn millis(duration: Duration) -> u64 {
 pub fn rfc3339(time: Timestamp) -> String {
     let whole_ms = Timestamp::from_millisecond(time.as_millisecond()).unwrap_or(time);
     format!("{whole_ms:.3}")
+}
+
+/// An object with a deadline in it: `field` as a time of day, `FIELD_in_ms` as its distance; neither where there is no limit.
+pub(super) fn with_deadline(mut object: Value, field: &str, at: Option<Instant>, moment: Moment) -> Value {
+    if let (Value::Object(map), Some(at)) = (&mut object, at) {
+        map.insert(field.to_owned(), rfc3339(moment.at(at)).into());
+        map.insert(format!("{field}_in_ms"), moment.in_ms(at).into());
+    }
+    object
 }
 
 #[cfg(test)]

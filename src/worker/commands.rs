@@ -5,8 +5,9 @@ use super::lane::Note;
 use super::peers::{Media, Peer, Publisher};
 use super::room::Room;
 use super::tcp::TCP_SOCKET;
-use super::{Admission, Command, PeerId, RoomKey};
+use super::{Admission, Command, Diagnosis, PeerId, RoomKey};
 use crate::forward::{Permission, Publication, PublicationCounters, SourceId, View, Viewer};
+use crate::rtp::MediaKind;
 use crate::rtp::parameters::{ReceiveParameters, SendParameters};
 use crate::transport::{Transport, ice};
 use std::sync::Arc;
@@ -71,6 +72,9 @@ impl Core {
                     self.touch(index);
                 }
                 let _caller_gone = reply.send(known);
+            }
+            Command::Diagnose { peer, reply } => {
+                let _caller_gone = reply.send(self.diagnose(peer, now));
             }
             Command::Stop => {
                 let all: Vec<usize> = self.peers.indices().collect();
@@ -194,6 +198,22 @@ impl Core {
         }
         self.collect(peer.room);
         Some(peer)
+    }
+
+    fn diagnose(&mut self, id: PeerId, now: Instant) -> Option<Diagnosis> {
+        let index = self.peers.index_of(id)?;
+        let peer = self.peers.at_mut(index)?;
+        let Media::Publisher(publisher) = &peer.media else {
+            return None;
+        };
+        Some(Diagnosis {
+            at: now,
+            admitted: peer.created,
+            path: peer.transport.path().map(|path| path.remote),
+            connected: peer.connected,
+            audio: publisher.publication.diagnose(MediaKind::Audio),
+            video: publisher.publication.diagnose(MediaKind::Video),
+        })
     }
 
     fn restart(&mut self, id: PeerId, local: ice::Credentials, remote: ice::Credentials, now: Instant) {

@@ -30,7 +30,7 @@ mod turn;
 pub use addresses::enumerate;
 
 use self::core::Core;
-use crate::forward::{LayerPreference, Permission, SlotReport, SourceId, SourceInfo, View};
+use crate::forward::{LayerPreference, Permission, SlotReport, SourceId, SourceInfo, TrackDiagnosis, View};
 use crate::rtp::parameters::{ReceiveParameters, SendParameters};
 use crate::rtp::sequence::ntp_duration;
 use crate::rtp::{MediaKind, NtpClock};
@@ -98,6 +98,11 @@ pub enum Command {
         preference: LayerPreference,
         reply: oneshot::Sender<bool>,
     },
+    /// How a publisher is doing; `None`: no such publisher here.
+    Diagnose {
+        peer: PeerId,
+        reply: oneshot::Sender<Option<Diagnosis>>,
+    },
     /// Close every peer, send what is due, and end the thread.
     Stop,
 }
@@ -106,6 +111,20 @@ pub enum Command {
 pub struct Admission {
     pub local: ice::Credentials,
     pub remote: transport::Remote,
+}
+
+/// What a worker knows of a publisher at one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Diagnosis {
+    pub at: Instant,
+    /// Since when the worker has known it.
+    pub admitted: Instant,
+    /// Where it was reached by ICE.
+    pub path: Option<SocketAddr>,
+    /// DTLS is done.
+    pub connected: bool,
+    pub audio: Option<TrackDiagnosis>,
+    pub video: Option<TrackDiagnosis>,
 }
 
 /// What a worker tells the control plane.

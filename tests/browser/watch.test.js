@@ -27,6 +27,7 @@ test("the program plays", (t) =>
   kept(t, browser, server, async () => {
     assert.match(server.stdout(), /watch: +http:\S+\/\?room=demo/);
     assert.match(server.stdout(), /publish: +http:\S+\/publish\?room=demo&seat=1/);
+    assert.match(server.stdout(), /demo: +http:\S+\/demo\?room=demo/);
     const page = await browser.open(`${server.url}/?room=demo`);
     await plays(page);
     const video = page.locator("#video");

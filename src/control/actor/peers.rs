@@ -201,6 +201,13 @@ impl Actor {
         })
     }
 
+    /// The worker and the peer of a user's source.
+    pub(super) fn locate(&self, user: &UserId, kind: SourceKind) -> Option<(usize, PeerId)> {
+        let mut publications = self.actual.publications.iter();
+        let (peer, known) = publications.find(|(_, known)| known.user == *user && known.kind == kind)?;
+        Some((known.worker, *peer))
+    }
+
     pub(super) fn resource(&self, peer: PeerId) -> Option<Resource> {
         let peer = self.peers.get(&peer)?;
         let (publisher, slots) = match &peer.media {

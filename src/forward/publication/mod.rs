@@ -21,10 +21,10 @@ use super::{FeedDescription, FeedUpdate, LayerIndex, Permission, SourceId};
 use crate::rtp::parameters::ReceiveParameters;
 use crate::rtp::rtcp::{self, Block};
 use crate::rtp::sequence::nearest;
-use crate::rtp::{Extension, Header, MediaKind, NtpClock, PacketView};
+use crate::rtp::{Codec, Extension, Header, MediaKind, NtpClock, PacketView};
 use feedback::TransportFeedback;
 use intake::Incoming;
-use layer::Track;
+use layer::{Layer, Track};
 use std::collections::VecDeque;
 use std::time::Instant;
 use streams::{Known, Role, Streams};
@@ -50,6 +50,20 @@ pub enum PublicationEvent {
     Media { kind: MediaKind, flowing: bool },
     /// The size of the largest layer, from its last keyframe.
     VideoSize { width: u16, height: u16 },
+}
+
+/// How one track of a publisher is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TrackDiagnosis {
+    pub codec: Codec,
+    /// Neither muted nor locked.
+    pub permitted: bool,
+    /// Packets came within the last second.
+    pub flowing: bool,
+    pub last_packet: Option<Instant>,
+    pub last_keyframe: Option<Instant>,
+    /// The publisher makes keyframes when it likes.
+    pub ignores_keyframe_requests: bool,
 }
 
 /// What happened to the publisher's packets, since the beginning.
@@ -163,6 +177,20 @@ impl Publication {
             video: codec(MediaKind::Video),
             layers: self.video().map_or(1, Track::layer_count),
         }
+    }
+
+    /// How each track is doing, for whoever looks for a fault.
+    pub fn diagnose(&self, kind: MediaKind) -> Option<TrackDiagnosis> {
+        let track = self.track(kind)?;
+        let keyframe = |layer: &Layer| layer.broker.last_keyframe();
+        Some(TrackDiagnosis {
+            codec: track.parameters.codec,
+            permitted: track.permitted,
+            flowing: track.flowing,
+            last_packet: track.layers.iter().filter_map(|layer| layer.last_packet).max(),
+            last_keyframe: track.layers.iter().filter_map(keyframe).max(),
+            ignores_keyframe_requests: kind == MediaKind::Video && self.ignores_keyframe_requests,
+        })
     }
 
     pub fn counters(&self) -> PublicationCounters {

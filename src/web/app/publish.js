@@ -1,6 +1,7 @@
 // `/publish`: takes a seat and publishes camera and microphone to it.
 
-import { Refused, Session, call } from "./session.js";
+import { CostageError, call } from "/costage/http.js";
+import { Session } from "/costage/session.js";
 import { $, Meter, Tokens, inWords, parameters, roomUrl, show, showStats } from "./room.js";
 
 const CAMERA = { width: { ideal: 1280 }, height: { ideal: 720 }, frameRate: { ideal: 30, max: 30 } };
@@ -20,6 +21,7 @@ let session = null;
 let tokens = null;
 
 $("room").value = given.room;
+$("demo-link").href = `/demo?room=${encodeURIComponent(given.room)}`;
 $("seat").value = given.seat ?? 1;
 $("user").value = given.user;
 $("token").value = given.token ?? "";
@@ -166,7 +168,7 @@ async function start() {
     // A pasted token names its own user, and whoever gave it out gives the seat as well.
     if (!tokens.pasted && want.seat > 0) await takeSeat(want);
   } catch (error) {
-    const askForToken = error instanceof Refused && (error.status === 401 || error.status === 403);
+    const askForToken = error instanceof CostageError && (error.status === 401 || error.status === 403);
     $("token-row").hidden = !askForToken;
     stopped("failed", "bad", "Stopped", askForToken ? "The server wants a token: paste one." : inWords(error));
     return;

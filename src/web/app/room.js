@@ -1,6 +1,8 @@
 // What both pages need: which room, as whom, with which token, and errors in plain words.
 
-import { Refused, call } from "./session.js";
+import { call } from "/costage/http.js";
+
+export { inWords } from "./words.js";
 
 const USER_KEY = "costage-user";
 
@@ -79,39 +81,6 @@ export class Tokens {
     });
     return (await response.json()).token;
   }
-}
-
-const WORDS = {
-  unauthenticated: "The server wants a token for this room.",
-  token_expired: "The token has expired. Get a new one.",
-  permission_denied: "The token does not allow this in this room.",
-  banned: "You have been removed from this room.",
-  not_seated: "You have no seat in this room. Ask the host for one.",
-  not_in_room: "You are not in this room.",
-  seats_disabled: "Seats of this room are given out elsewhere.",
-  seat_locked: "This seat is locked.",
-  seat_occupied: "This seat is taken.",
-  all_seats_occupied: "All seats are taken.",
-  already_seated: "You already have another seat.",
-  seat_index_invalid: "There is no such guest seat in this room.",
-  codec_unsupported: "This browser and the server have no video codec in common.",
-  room_not_found: "There is no such room yet.",
-  room_ended: "The live has ended.",
-  nothing_to_play: "There is nothing to see yet.",
-  capacity_exhausted: "The server is full.",
-  server_draining: "The server is being restarted.",
-};
-
-/** An error as a sentence for people. */
-export function inWords(error) {
-  if (error instanceof Refused) return WORDS[error.code] ?? sentence(error.message);
-  if (error instanceof TypeError) return "The server can't be reached.";
-  return sentence(error?.message || "Something went wrong.");
-}
-
-function sentence(text) {
-  const whole = text.charAt(0).toUpperCase() + text.slice(1);
-  return /[.!?]$/.test(whole) ? whole : `${whole}.`;
 }
 
 /** Shows a state: the word in the badge, the sentence beside it. `tone`: `busy`, `good`, `bad` or `idle`. */

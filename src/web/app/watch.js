@@ -1,6 +1,6 @@
 // `/`: plays the program of a room, or with ?seat=N one seat.
 
-import { Session } from "./session.js";
+import { Session } from "/costage/session.js";
 import { $, Meter, Tokens, inWords, parameters, roomUrl, show, showStats } from "./room.js";
 
 const STALLED_S = 3; // no new frame for so long: say so, the session itself may be fine
@@ -16,6 +16,7 @@ let live = false;
 document.title = `${room} · costage`;
 $("room").textContent = seat === null ? room : `${room}, seat ${seat}`;
 $("publish-link").href = `/publish?room=${encodeURIComponent(room)}&seat=1`;
+$("demo-link").href = `/demo?room=${encodeURIComponent(room)}`;
 
 /** Watching the program may need no token; a seat always does. */
 async function currentToken() {

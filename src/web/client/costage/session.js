@@ -1,59 +1,18 @@
 // One WHIP or WHEP session (RFC 9725): offers, keeps the resource, restarts ICE when the path breaks, connects anew when
-// the session is lost, and deletes the resource at the end. Knows nothing of pages.
+// the session is lost, and deletes the resource at the end. Knows nothing of rooms or pages.
 
-const CALL_MS = 8_000; // a server that answers later than this is taken for gone
+import { CostageError, call, sleep, spread } from "./http.js";
+
 const CONNECT_MS = 10_000; // from the answer to "connected"
 const DISCONNECTED_MS = 2_000; // packets may be late for a moment; longer than this the path is broken
 const RESTART_MS = 5_000; // an ICE restart that takes longer has failed
 const FIRST_BACKOFF_MS = 500;
 const LONGEST_BACKOFF_MS = 8_000;
+const WAITING_MS = 2_000; // between looks at a room in which there is nothing to play yet
 
-/** An HTTP answer other than success. */
-export class Refused extends Error {
-  constructor(status, code, detail, retryAfterMs) {
-    super(detail || code || `HTTP ${status}`);
-    this.status = status;
-    this.code = code;
-    this.retryAfterMs = retryAfterMs;
-  }
-
-  /** Whether the same request may succeed later, without anybody changing it. */
-  get passing() {
-    return this.status === 409 || this.status === 404 || this.status === 429 || this.status >= 500;
-  }
-
-  static async from(response) {
-    let problem = {};
-    try {
-      problem = await response.json();
-    } catch {
-      // A proxy's error page: the status has to do.
-    }
-    const seconds = Number(response.headers.get("Retry-After"));
-    const retryAfterMs = problem.retry_after_ms ?? (seconds > 0 ? seconds * 1_000 : undefined);
-    return new Refused(response.status, problem.code, problem.detail ?? problem.title, retryAfterMs);
-  }
-}
-
-/** `fetch` that gives up, and throws `Refused` for anything but success. */
-export async function call(url, { token, headers = {}, signal, ...rest } = {}) {
-  const giveUp = new AbortController();
-  const timer = setTimeout(() => giveUp.abort(new Error("The server does not answer.")), CALL_MS);
-  const stop = () => giveUp.abort(signal.reason);
-  signal?.addEventListener("abort", stop);
-  try {
-    const authorization = token ? { Authorization: `Bearer ${token}` } : {};
-    const response = await fetch(url, {
-      ...rest,
-      headers: { ...authorization, ...headers },
-      signal: giveUp.signal,
-    });
-    if (!response.ok) throw await Refused.from(response);
-    return response;
-  } finally {
-    clearTimeout(timer);
-    signal?.removeEventListener("abort", stop);
-  }
+/** Whether the same request may succeed later, without anybody changing it. */
+function passing({ status }) {
+  return status === 0 || status === 409 || status === 404 || status === 429 || status >= 500;
 }
 
 export class Session {
@@ -62,13 +21,15 @@ export class Session {
   #pc = null;
   #resource = null;
   #token = null;
+  #refused = false;
   #onPageHide = () => this.#leave();
 
   /**
    * @param {object} options
    * @param {string} options.url the WHIP or WHEP endpoint
-   * @param {() => Promise<string|null>} options.token asked for before each attempt
-   * @param {(pc: RTCPeerConnection) => void} options.build adds tracks or transceivers to a fresh connection
+   * @param {(refused: boolean) => string|null|Promise<string|null>} options.token asked for before each attempt;
+   *   `refused`: the server wants another than the last
+   * @param {(pc: RTCPeerConnection) => void|Promise<void>} options.build adds transceivers to a fresh connection
    * @param {(state: {name: string, error?: Error, retryInMs?: number}) => void} options.onState
    *   `connecting`, `waiting` (nothing to play yet), `live`, `reconnecting`, `failed` (over, with its reason), `closed`
    */
@@ -79,6 +40,11 @@ export class Session {
   /** The connection of the moment, for statistics. */
   get connection() {
     return this.#pc;
+  }
+
+  /** The absolute URL of the resource of the moment. */
+  get resource() {
+    return this.#resource;
   }
 
   /** Connects, and stays connected until closed or refused for good. */
@@ -96,18 +62,20 @@ export class Session {
       }
       await this.#drop();
       if (this.#over.signal.aborted) break;
-      if (error instanceof Refused && !error.passing) {
+      if (error?.status === 401 && this.#token && !this.#refused) {
+        this.#refused = true;
+        continue; // A token may have run out since: ask for another, once.
+      }
+      if (error instanceof CostageError && !passing(error)) {
         removeEventListener("pagehide", this.#onPageHide);
         this.#state("failed", { error });
         return;
       }
-      const waiting = error instanceof Refused && (error.status === 409 || error.status === 404);
-      // Spread, so that a room full of viewers does not come back in one moment.
-      const spread = 0.75 + Math.random() / 2;
-      const retryInMs = Math.round((error?.retryAfterMs ?? (waiting ? 2_000 : backoffMs)) * spread);
+      const waiting = error?.status === 409 || error?.status === 404;
+      const retryInMs = spread(error?.retryAfterMs ?? (waiting ? WAITING_MS : backoffMs));
       if (!waiting) backoffMs = Math.min(backoffMs * 2, LONGEST_BACKOFF_MS);
       this.#state(waiting ? "waiting" : "reconnecting", { error, retryInMs });
-      await this.#sleep(retryInMs);
+      await sleep(retryInMs, this.#over.signal);
     }
   }
 
@@ -127,10 +95,11 @@ export class Session {
   /** One connection, from the offer until it is lost. */
   async #once() {
     const signal = this.#over.signal;
-    this.#token = await this.#options.token();
+    this.#token = await this.#options.token(this.#refused);
+    if (signal.aborted) return;
     const pc = new RTCPeerConnection({ bundlePolicy: "max-bundle" });
     this.#pc = pc;
-    this.#options.build(pc);
+    await this.#options.build(pc);
     await pc.setLocalDescription();
     // The server answers whatever reaches it: nothing to wait for, no candidate to send.
     const response = await call(this.#options.url, {
@@ -142,6 +111,7 @@ export class Session {
     });
     const location = response.headers.get("Location");
     this.#resource = location && new URL(location, response.url).href;
+    this.#refused = false;
     const answer = await response.text();
     await pc.setRemoteDescription({ type: "answer", sdp: answer });
     if (!(await reaches(pc, "connected", CONNECT_MS, signal))) throw new Error("No media connection came about.");
@@ -169,8 +139,10 @@ export class Session {
 
   /** ICE restart (RFC 9725 section 4.3.3): new credentials, the same session. */
   async #restart(pc) {
+    if (!this.#resource) throw new Error("The session was given up.");
     pc.restartIce();
     await pc.setLocalDescription();
+    this.#token = await this.#options.token(false);
     const response = await call(this.#resource, {
       method: "PATCH",
       token: this.#token,
@@ -196,31 +168,12 @@ export class Session {
     }
   }
 
-  /** The page goes away: no time to wait for anything. */
+  /** The page goes away: no time to wait for anything. One that comes back finds the session lost, and begins anew. */
   #leave() {
-    if (this.#resource) {
-      const headers = this.#token ? { Authorization: `Bearer ${this.#token}` } : {};
-      fetch(this.#resource, { method: "DELETE", keepalive: true, headers }).catch(() => {});
-    }
+    if (!this.#resource) return;
+    const headers = this.#token ? { Authorization: `Bearer ${this.#token}` } : {};
+    fetch(this.#resource, { method: "DELETE", keepalive: true, headers }).catch(() => {});
     this.#resource = null;
-    this.#over.abort();
-    this.#pc?.close();
-  }
-
-  #sleep(ms) {
-    const signal = this.#over.signal;
-    return new Promise((resolve) => {
-      const timer = setTimeout(done, ms);
-      function done() {
-        clearTimeout(timer);
-        signal.removeEventListener("abort", done);
-        removeEventListener("online", done);
-        resolve();
-      }
-      signal.addEventListener("abort", done);
-      // The network is back: no reason to wait on.
-      addEventListener("online", done);
-    });
   }
 }
 

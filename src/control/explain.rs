@@ -1,0 +1,503 @@
+//! Why a seat is black or silent, in sentences: the chain from the seat to the program, link by link. Pure: facts in,
+//! sentences out. The first link that is broken is the answer; those behind it can't be judged and say so by their absence.
+
+use crate::forward::{SeatIndex, SourceKind, TrackDiagnosis};
+use crate::room::{HOST_SEAT, Occupancy, Phase, Seat};
+use crate::rtp::Codec;
+use crate::worker::Diagnosis;
+use std::time::{Duration, Instant};
+
+/// How long ICE and DTLS may take before it is worth a word; on a bad line they need two round trips of retries.
+const SLOW_CONNECT: Duration = Duration::from_secs(5);
+/// A keyframe older than this is worth a word where the publisher makes them when it likes.
+const OLD_KEYFRAME: Duration = Duration::from_secs(4);
+
+/// Everything that is known of one source of one seat.
+#[derive(Clone, Debug)]
+pub(super) struct Facts<'a> {
+    pub phase: Phase,
+    pub index: SeatIndex,
+    pub kind: SourceKind,
+    pub seat: &'a Seat,
+    /// Somebody has POSTed to WHIP for this source; what the worker says of it, if it answers.
+    pub publication: Option<Option<Diagnosis>>,
+    pub now: Instant,
+}
+
+/// One link of the chain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Link {
+    Seat,
+    Permission,
+    Whip,
+    Ice,
+    Dtls,
+    Packets,
+    Keyframe,
+    Decode,
+    Program,
+    ZOrder,
+}
+
+/// How a link is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Health {
+    Good,
+    /// Not yet, or on purpose: nothing is broken.
+    Waiting,
+    Broken,
+}
+
+/// One sentence of the explanation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Explained {
+    pub link: Link,
+    pub health: Health,
+    pub sentence: String,
+}
+
+/// The chain as far as it goes, and the sentence that matters most.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Explanation {
+    pub seat: SeatIndex,
+    pub kind: SourceKind,
+    pub summary: String,
+    pub links: Vec<Explained>,
+}
+
+pub(super) fn explain(facts: &Facts) -> Explanation {
+    let mut links = Vec::new();
+    let whole = seat(facts, &mut links)
+        && publication(facts).is_some_and(|diagnosis| {
+            transport(facts, diagnosis, &mut links) && {
+                media(facts, diagnosis, &mut links);
+                true
+            }
+        });
+    if whole {
+        program(facts, &mut links);
+    } else if links.iter().all(|link| link.health == Health::Good) {
+        links.push(not_published(facts));
+    }
+    let first = |health| links.iter().find(|link: &&Explained| link.health == health);
+    let matters = first(Health::Broken).or_else(|| first(Health::Waiting));
+    let summary = matters.map_or_else(
+        || {
+            format!(
+                "Everything of the {} of seat {} is well.",
+                name(facts.kind),
+                facts.index.0
+            )
+        },
+        |link| link.sentence.clone(),
+    );
+    Explanation {
+        seat: facts.index,
+        kind: facts.kind,
+        summary,
+        links,
+    }
+}
+
+fn name(kind: SourceKind) -> &'static str {
+    match kind {
+        SourceKind::Camera => "camera",
+        SourceKind::Screen => "screen",
+    }
+}
+
+fn link(link: Link, health: Health, sentence: impl Into<String>) -> Explained {
+    Explained {
+        link,
+        health,
+        sentence: sentence.into(),
+    }
+}
+
+/// Whole seconds, as people say them.
+fn seconds(duration: Duration) -> String {
+    match duration.as_secs() {
+        0 => "less than a second".to_owned(),
+        1 => "1 second".to_owned(),
+        n => format!("{n} seconds"),
+    }
+}
+
+/// The worker's word on the source, where it is published.
+fn publication<'a>(facts: &'a Facts) -> Option<&'a Diagnosis> {
+    facts.publication.as_ref()?.as_ref()
+}
+
+fn not_published(facts: &Facts) -> Explained {
+    match facts.publication {
+        Some(_) => link(
+            Link::Whip,
+            Health::Broken,
+            "The media worker of this source does not answer, or has just let go of it.",
+        ),
+        None => link(
+            Link::Whip,
+            Health::Waiting,
+            match facts.kind {
+                SourceKind::Camera => "Nothing is published: no WHIP POST has come from this person.",
+                SourceKind::Screen => "No screen is shared: no WHIP POST with source=screen has come from this person.",
+            },
+        ),
+    }
+}
+
+/// `true`: somebody is there who may publish.
+fn seat(facts: &Facts, links: &mut Vec<Explained>) -> bool {
+    let number = facts.index.0;
+    if facts.phase == Phase::Ended {
+        links.push(link(
+            Link::Seat,
+            Health::Broken,
+            "The room has ended; nobody publishes.",
+        ));
+        return false;
+    }
+    let left = |until: Option<Instant>| match until {
+        Some(until) => format!("for another {}", seconds(until.saturating_duration_since(facts.now))),
+        None => "without limit".to_owned(),
+    };
+    let (health, sentence) = match &facts.seat.occupancy {
+        Occupancy::Empty if facts.seat.flags.locked => (Health::Broken, format!("Seat {number} is locked and empty.")),
+        Occupancy::Empty => (Health::Broken, format!("Nobody is on seat {number}.")),
+        Occupancy::Reserved { person, until } => (
+            Health::Waiting,
+            format!(
+                "Seat {number} is reserved for {}, whose transport is awaited {}.",
+                person.user.as_str(),
+                left(*until)
+            ),
+        ),
+        Occupancy::Held { person, until } => (
+            Health::Waiting,
+            format!(
+                "{} lost the connection; seat {number} is kept {}.",
+                person.user.as_str(),
+                left(*until)
+            ),
+        ),
+        Occupancy::Occupied { person, .. } => (Health::Good, format!("{} is on seat {number}.", person.user.as_str())),
+    };
+    links.push(link(Link::Seat, health, sentence));
+    if facts.seat.occupancy == Occupancy::Empty {
+        return false;
+    }
+    links.push(permission(facts));
+    true
+}
+
+fn permission(facts: &Facts) -> Explained {
+    let flags = facts.seat.flags;
+    let mut closed = Vec::new();
+    for (device, locked, muted) in [
+        ("microphone", flags.audio_locked, flags.audio_muted),
+        ("camera", flags.video_locked, flags.video_muted),
+    ] {
+        match (locked, muted) {
+            (true, _) => closed.push(format!("the {device} is locked by a host")),
+            (false, true) => closed.push(format!("the {device} is muted")),
+            (false, false) => {}
+        }
+    }
+    if closed.is_empty() {
+        return link(Link::Permission, Health::Good, "Sound and picture are permitted.");
+    }
+    let sentence = format!("On purpose nothing is forwarded of it: {}.", closed.join(", "));
+    link(Link::Permission, Health::Waiting, sentence)
+}
+
+/// `true`: media can come in.
+fn transport(facts: &Facts, diagnosis: &Diagnosis, links: &mut Vec<Explained>) -> bool {
+    links.push(link(
+        Link::Whip,
+        Health::Good,
+        format!("The {} was announced by a WHIP POST.", name(facts.kind)),
+    ));
+    let waited = diagnosis.at.saturating_duration_since(diagnosis.admitted);
+    let health = if waited > SLOW_CONNECT {
+        Health::Broken
+    } else {
+        Health::Waiting
+    };
+    let Some(path) = diagnosis.path else {
+        let sentence = format!(
+            "No ICE connectivity check has arrived in {}: UDP and TCP to the media ports are blocked on the way, or the \
+             server advertises an address the publisher can't reach (media.advertise).",
+            seconds(waited)
+        );
+        links.push(link(Link::Ice, health, sentence));
+        return false;
+    };
+    links.push(link(
+        Link::Ice,
+        Health::Good,
+        format!("ICE works: the publisher is at {path}."),
+    ));
+    if !diagnosis.connected {
+        let sentence = format!("The DTLS handshake is not done after {}.", seconds(waited));
+        links.push(link(Link::Dtls, health, sentence));
+        return false;
+    }
+    links.push(link(
+        Link::Dtls,
+        Health::Good,
+        "DTLS is done and the certificate verified.",
+    ));
+    true
+}
+
+fn media(facts: &Facts, diagnosis: &Diagnosis, links: &mut Vec<Explained>) {
+    if diagnosis.audio.is_none() && diagnosis.video.is_none() {
+        let sentence = "The publisher's offer holds neither sound nor picture.";
+        links.push(link(Link::Packets, Health::Broken, sentence));
+    }
+    for (what, track) in [("sound", diagnosis.audio), ("picture", diagnosis.video)] {
+        if let Some(track) = track {
+            links.push(packets(what, &track, diagnosis.at));
+        } else if facts.kind == SourceKind::Camera {
+            let sentence = format!("The publisher's offer holds no {what}.");
+            links.push(link(Link::Packets, Health::Waiting, sentence));
+        }
+    }
+    if let Some(video) = diagnosis.video.filter(|video| video.flowing && video.permitted) {
+        links.push(keyframe(&video, diagnosis.at));
+    }
+}
+
+fn packets(what: &str, track: &TrackDiagnosis, at: Instant) -> Explained {
+    if track.flowing {
+        return link(Link::Packets, Health::Good, format!("Packets of {what} arrive."));
+    }
+    let sentence = match track.last_packet {
+        Some(last) => format!(
+            "No packet of {what} has come for {}: the device is off, or the publisher's line is down.",
+            seconds(at.saturating_duration_since(last))
+        ),
+        None => format!("No packet of {what} has come yet: the device has not been switched on."),
+    };
+    link(Link::Packets, Health::Waiting, sentence)
+}
+
+fn keyframe(video: &TrackDiagnosis, at: Instant) -> Explained {
+    let age = video.last_keyframe.map(|last| at.saturating_duration_since(last));
+    let (health, sentence) = match age {
+        None if video.ignores_keyframe_requests => (
+            Health::Waiting,
+            "No keyframe has come yet, and the publisher makes them when it likes.".to_owned(),
+        ),
+        None => (
+            Health::Broken,
+            "No keyframe has come yet, though one was asked for: nothing can be decoded.".to_owned(),
+        ),
+        Some(age) if video.ignores_keyframe_requests && age > OLD_KEYFRAME => (
+            Health::Good,
+            format!(
+                "The last keyframe is {} old and the publisher ignores requests: new viewers start from memory.",
+                seconds(age)
+            ),
+        ),
+        Some(age) => (Health::Good, format!("The last keyframe came {} ago.", seconds(age))),
+    };
+    link(Link::Keyframe, health, sentence)
+}
+
+fn program(facts: &Facts, links: &mut Vec<Explained>) {
+    let codec = publication(facts)
+        .and_then(|diagnosis| diagnosis.video)
+        .map(|video| video.codec);
+    let (health, sentence) = match codec {
+        Some(Codec::H264) | None => (Health::Good, "Nothing has to be decoded: packets are forwarded."),
+        Some(Codec::Vp8 | Codec::Vp9 | Codec::Av1 | Codec::Opus) => (
+            Health::Waiting,
+            "The picture is not H.264: the stage shows it, and the program can't forward it.",
+        ),
+    };
+    links.push(link(Link::Decode, health, sentence));
+    let host = facts.index == HOST_SEAT && facts.kind == SourceKind::Camera;
+    links.push(if host {
+        link(
+            Link::Program,
+            Health::Good,
+            "The program is this camera, forwarded untouched.",
+        )
+    } else {
+        link(
+            Link::Program,
+            Health::Waiting,
+            "The stage shows this source; the program shows the host's camera only.",
+        )
+    });
+    if host {
+        links.push(link(Link::ZOrder, Health::Good, "Nothing lies above it."));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::room::{Person, SeatFlags, UserId};
+
+    fn bob() -> Person {
+        Person {
+            user: UserId::parse("bob").unwrap(),
+            name: None,
+            avatar_url: None,
+        }
+    }
+
+    fn seat(occupancy: Occupancy) -> Seat {
+        Seat {
+            occupancy,
+            flags: SeatFlags::default(),
+        }
+    }
+
+    fn track(codec: Codec, now: Instant) -> TrackDiagnosis {
+        TrackDiagnosis {
+            codec,
+            permitted: true,
+            flowing: true,
+            last_packet: Some(now),
+            last_keyframe: Some(now),
+            ignores_keyframe_requests: false,
+        }
+    }
+
+    fn well(now: Instant) -> Diagnosis {
+        Diagnosis {
+            at: now,
+            admitted: now,
+            path: Some("192.0.2.7:4711".parse().unwrap()),
+            connected: true,
+            audio: Some(track(Codec::Opus, now)),
+            video: Some(track(Codec::H264, now)),
+        }
+    }
+
+    fn facts<'a>(seat: &'a Seat, publication: Option<Option<Diagnosis>>, now: Instant) -> Facts<'a> {
+        Facts {
+            phase: Phase::Live,
+            index: SeatIndex(3),
+            kind: SourceKind::Camera,
+            seat,
+            publication,
+            now,
+        }
+    }
+
+    fn last(explanation: &Explanation) -> (Link, Health) {
+        let last = explanation.links.last().unwrap();
+        (last.link, last.health)
+    }
+
+    #[test]
+    fn the_chain_ends_where_it_breaks() {
+        let now = Instant::now();
+        let later = now + Duration::from_secs(7);
+        let empty = seat(Occupancy::Empty);
+        let said = explain(&facts(&empty, None, now));
+        assert_eq!(said.summary, "Nobody is on seat 3.");
+        assert_eq!(said.links.len(), 1);
+
+        let occupied = seat(Occupancy::Occupied {
+            person: bob(),
+            since: now,
+        });
+        assert_eq!(
+            last(&explain(&facts(&occupied, None, now))),
+            (Link::Whip, Health::Waiting)
+        );
+        assert_eq!(
+            last(&explain(&facts(&occupied, Some(None), now))),
+            (Link::Whip, Health::Broken)
+        );
+
+        let lost = Diagnosis {
+            at: later,
+            path: None,
+            ..well(now)
+        };
+        let said = explain(&facts(&occupied, Some(Some(lost)), later));
+        assert_eq!(last(&said), (Link::Ice, Health::Broken));
+        assert!(
+            said.summary
+                .starts_with("No ICE connectivity check has arrived in 7 seconds")
+        );
+
+        let shaking = Diagnosis {
+            connected: false,
+            ..well(now)
+        };
+        let said = explain(&facts(&occupied, Some(Some(shaking)), now));
+        assert_eq!(last(&said), (Link::Dtls, Health::Waiting));
+    }
+
+    #[test]
+    fn a_good_chain_has_every_link_and_says_so() {
+        let now = Instant::now();
+        let host = seat(Occupancy::Occupied {
+            person: bob(),
+            since: now,
+        });
+        let facts = Facts {
+            index: HOST_SEAT,
+            ..facts(&host, Some(Some(well(now))), now)
+        };
+        let said = explain(&facts);
+        assert_eq!(said.summary, "Everything of the camera of seat 0 is well.");
+        let mut links: Vec<Link> = said.links.iter().map(|link| link.link).collect();
+        links.dedup();
+        use Link::*;
+        assert_eq!(
+            links,
+            [
+                Seat, Permission, Whip, Ice, Dtls, Packets, Keyframe, Decode, Program, ZOrder
+            ]
+        );
+    }
+
+    #[test]
+    fn silence_has_a_reason() {
+        let now = Instant::now();
+        let mut muted = seat(Occupancy::Occupied {
+            person: bob(),
+            since: now,
+        });
+        muted.flags.audio_locked = true;
+        muted.flags.video_muted = true;
+        let said = explain(&facts(&muted, Some(Some(well(now))), now));
+        assert_eq!(
+            said.summary,
+            "On purpose nothing is forwarded of it: the microphone is locked by a host, the camera is muted."
+        );
+
+        muted.flags = SeatFlags::default();
+        let mut quiet = well(now);
+        quiet.audio = Some(TrackDiagnosis {
+            flowing: false,
+            last_packet: None,
+            ..track(Codec::Opus, now)
+        });
+        let said = explain(&facts(&muted, Some(Some(quiet)), now));
+        assert_eq!(
+            said.summary,
+            "No packet of sound has come yet: the device has not been switched on."
+        );
+
+        let mut black = well(now);
+        black.video = Some(TrackDiagnosis {
+            last_keyframe: None,
+            ..track(Codec::Vp8, now)
+        });
+        let said = explain(&facts(&muted, Some(Some(black)), now));
+        assert!(
+            said.summary.starts_with("No keyframe has come yet, though"),
+            "{}",
+            said.summary
+        );
+    }
+}
