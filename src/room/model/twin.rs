@@ -185,6 +185,10 @@ impl Twin {
         self.compare();
     }
 
+    fn trail(&self) -> String {
+        self.trail.join("\n  ")
+    }
+
     fn moment(&self) -> Moment {
         let elapsed = u64::try_from((self.now - self.began).as_millis()).unwrap();
         Moment {
@@ -194,7 +198,7 @@ impl Twin {
     }
 
     fn differ(&self, what: &str, machine: &dyn std::fmt::Debug, model: &dyn std::fmt::Debug) -> ! {
-        let trail = self.trail.join("\n  ");
+        let trail = self.trail();
         panic!("{what} differ after\n  {trail}\nmachine: {machine:#?}\nmodel: {model:#?}");
     }
 
@@ -206,7 +210,7 @@ impl Twin {
 
     fn holds(&self, condition: bool, what: &str) {
         if !condition {
-            let trail = self.trail.join("\n  ");
+            let trail = self.trail();
             panic!("{what}: broken after\n  {trail}");
         }
     }
@@ -360,6 +364,15 @@ impl Twin {
         for (seat, person) in joined {
             let was = self.followed.insert(person.user.clone(), *seat);
             self.require(&was, &None, "the seat of who joined");
+        }
+    }
+}
+
+impl Drop for Twin {
+    /// The machine's own assertions know nothing of what was done.
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("panicked after\n  {}", self.trail());
         }
     }
 }

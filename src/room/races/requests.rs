@@ -631,3 +631,28 @@ fn the_host_re_enters_while_people_ask() {
         },
     );
 }
+
+/// Found by the simulation: an application from before the seats were free hid the one that led to a seat.
+#[test]
+fn the_latest_application_is_the_one_remembered() {
+    let free = || update(|patch| patch.seat_mode = Some(SeatMode::Free));
+    race(
+        || after(room(), [apply("bob"), free()]),
+        &[
+            vec![apply_for("bob", Some(2)), cancel("bob")],
+            vec![accept(host(), "bob")],
+        ],
+        |run| {
+            let applied_first = run.before((0, 0), (1, 0));
+            let (_, _, already) = answered(run.ok((1, 0)));
+            assert_eq!(already.cloned(), applied_first.then(|| person("bob")));
+            if !applied_first {
+                run.refused((0, 0), Code::AlreadySeated);
+            }
+            let seat = if applied_first { 2 } else { 1 };
+            run.refused((0, 1), Code::AlreadyAccepted);
+            assert_eq!(run.refusal((0, 1)).seat, Some(SeatIndex(seat)));
+            run.sits("bob", Some(usize::from(seat)));
+        },
+    );
+}

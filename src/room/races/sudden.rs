@@ -256,3 +256,25 @@ fn a_request_expires_while_the_server_is_down() {
         },
     );
 }
+
+/// Found by the simulation: what was heard of a host's source without a transport outlived the host's seat.
+#[test]
+fn late_media_of_a_host_who_is_replaced() {
+    let twin = room_with(|policies| policies.host_away = HostAwayPolicy::PromoteAdmin);
+    let mut twin = after(twin, [Act::Up("host"), Act::Lost("host")]);
+    let status = SourceStatus {
+        audio: true,
+        video: true,
+        ..SourceStatus::default()
+    };
+    twin.media(MediaNews {
+        user: user("host"),
+        kind: SourceKind::Camera,
+        status: Some(status),
+    });
+    let twin = after(twin, [Act::Pass(60_000), seat(service(), 4, "host"), Act::Up("host")]);
+    assert!(
+        twin.room.snapshot(twin.now).sources.is_empty(),
+        "nothing is known of this transport yet"
+    );
+}
