@@ -2,9 +2,10 @@
 
 use crate::config::{Addresses, Config};
 use crate::control::{self, Node, Stats};
-use crate::telemetry::{self, Exporter, InvalidLevel};
+use crate::store::{self, Loaded, Store};
+use crate::telemetry::{self, Exporter, InvalidLevel, WebhookMetrics};
 use crate::transport::dtls;
-use crate::{api, demo, web, worker};
+use crate::{api, demo, web, webhook, worker};
 use axum::Router;
 use axum::serve::ListenerExt;
 use std::future::Future;
@@ -36,6 +37,9 @@ pub enum StartError {
     Addresses(io::Error),
     /// A media port is taken, or its address is none of this machine's.
     Media(io::Error),
+    /// The file is damaged, in use, or can't be written.
+    Store(store::Error),
+    Webhooks(String),
     /// The HTTP or admin listener.
     Listen {
         knob: &'static str,
@@ -51,6 +55,8 @@ impl std::fmt::Display for StartError {
             Self::Certificate(error) => write!(f, "creating the DTLS certificate: {error}"),
             Self::Addresses(error) => write!(f, "listing this machine's addresses: {error}"),
             Self::Media(error) => write!(f, "opening the media ports (media.base_port, media.addresses): {error}"),
+            Self::Store(error) => write!(f, "opening the store (store.path): {error}"),
+            Self::Webhooks(why) => f.write_str(why),
             Self::Listen { knob, address, error } => write!(f, "{knob} {address}: {error}"),
         }
     }
@@ -77,17 +83,31 @@ impl Server {
 
     /// Start everything; returns once the listeners accept.
     pub async fn start(config: &Config) -> Result<Self, StartError> {
+        let Kept {
+            store,
+            loaded,
+            answers,
+            webhooks,
+            metrics,
+        } = kept(config)?;
         let dtls = Arc::new(dtls::Context::new().map_err(StartError::Certificate)?);
         let (workers, events) = worker::spawn(workers(config)?, dtls.clone()).map_err(StartError::Media)?;
         let exporter = Exporter::new(workers.iter().map(|worker| worker.metrics().clone()).collect());
-        let node = Node::new(workers, events, dtls, limits(config));
-
+        let exporter = exporter.with_webhooks(&metrics);
         let http = listen("http.listen", config.http.listen).await?;
         let admin = listen("admin.listen", config.admin.listen).await?;
         let (http_address, admin_address) = (address(&http, config.http.listen), address(&admin, config.admin.listen));
+        let lasting = control::Lasting {
+            store: store.clone(),
+            loaded,
+            webhooks: webhooks.clone(),
+            base_url: base_url(config, http_address),
+        };
+        // Stored rooms are back before the first call is taken.
+        let node = Node::new(workers, events, dtls, limits(config), lasting);
         let readiness = api::Readiness::default();
         let options = options(config, http_address, readiness.clone());
-        let state = api::State::new(node.clone(), options);
+        let state = api::State::persistent(node.clone(), options, store, answers, webhooks);
         let counted = node.clone();
 
         let (stopping, stop) = watch::channel(false);
@@ -120,7 +140,7 @@ impl Server {
     }
     /// The HTTP listener's URL as seen from this machine.
     pub fn local_url(&self) -> String {
-        format!("http://{}", reachable(self.http))
+        local_url(self.http)
     }
 
     /// Put the demo room on air; returns its id. Nothing happens where no key can sign its tokens.
@@ -167,11 +187,13 @@ impl Server {
         }
     }
 
-    /// End: let running HTTP calls finish, tell the peers goodbye. Takes [`STOPPING`](Self::STOPPING) at most.
+    /// End: close the event streams, let running HTTP calls finish, tell the peers goodbye. Takes
+    /// [`STOPPING`](Self::STOPPING) at most.
     pub async fn stop(mut self) {
         self.readiness.drain();
         self.node.drain();
         self.demo.abort_all();
+        self.node.close_streams();
         self.stopping.send_replace(true);
         let goodbye = async { while self.listeners.join_next().await.is_some() {} };
         // Half of the time for calls, so that peers are told in any case.
@@ -183,6 +205,48 @@ impl Server {
             warn!("media workers did not end in time");
         }
     }
+}
+
+/// The store, what was in it, and who is told of what goes there.
+struct Kept {
+    store: Store,
+    loaded: Loaded,
+    answers: Vec<(String, Vec<u8>)>,
+    webhooks: webhook::Sender,
+    metrics: WebhookMetrics,
+}
+
+fn kept(config: &Config) -> Result<Kept, StartError> {
+    let (store, mut loaded) = Store::open_configured(&config.store.path).map_err(StartError::Store)?;
+    let answers = std::mem::take(&mut loaded.answers);
+    let queues = std::mem::take(&mut loaded.queues);
+    let settings = &config.webhooks;
+    let options = webhook::Options {
+        url: settings.url.clone(),
+        secret: settings.secret.as_ref().map(|secret| secret.expose().to_owned()),
+        events: settings.events.clone(),
+        allow: settings.allow.clone(),
+    };
+    let metrics = WebhookMetrics::default();
+    let started = webhook::Sender::start(options, store.clone(), queues, metrics.clone());
+    let webhooks = started.map_err(StartError::Webhooks)?;
+    Ok(Kept {
+        store,
+        loaded,
+        answers,
+        webhooks,
+        metrics,
+    })
+}
+
+/// Of the URLs in webhooks, which no request's host says.
+fn base_url(config: &Config, http: SocketAddr) -> String {
+    let configured = config.http.public_url.clone();
+    configured.unwrap_or_else(|| local_url(http))
+}
+
+fn local_url(http: SocketAddr) -> String {
+    format!("http://{}", reachable(http))
 }
 
 async fn listen(knob: &'static str, address: SocketAddr) -> Result<TcpListener, StartError> {

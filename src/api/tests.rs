@@ -49,7 +49,8 @@ fn server_with(change: impl FnOnce(&mut Options)) -> Server {
         guests: 9,
         peers: 20,
     };
-    let node = Node::new(vec![handle], received, context, limits);
+    let lasting = control::Lasting::in_memory("https://live.example".into()).expect("a store in memory");
+    let node = Node::new(vec![handle], received, context, limits, lasting);
     let mut options = Options {
         keys: [("devkey".to_owned(), SECRET.to_owned())].into(),
         ..Options::default()

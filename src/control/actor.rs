@@ -1,54 +1,74 @@
 //! One room's actor: the seat machine, what the workers have of the room, and the one task that changes both.
 //!
-//! Requests, workers' news and timers come in one at a time; before a request is answered its consequences are in force
-//! in the workers. Time base: the monotonic clock, read once per turn.
+//! Requests, workers' news, lost event streams and timers come in one at a time. Each is one turn: the seat machine
+//! decides, the workers are told, the change is handed to the store; and when the workers have confirmed and the disk has
+//! it, its events are published and its asker is answered, in the order of the turns ([`turn`]). Meanwhile the next turn
+//! is taken already: a slow disk delays answers and events, never what the workers are told.
+//! Time base: the monotonic clock, read once per turn; records carry the wall clock.
 
+mod log;
+mod media;
 mod peers;
+mod saving;
+mod streams;
+mod turn;
 
-use super::inbox::{Inbox, News};
-use super::reconcile::{Actual, Step, reconcile};
+use super::inbox::Inbox;
+use super::reconcile::Actual;
 use super::registry::{Registry, RoomHandle, Ticket};
-use super::{Commanded, Patched, Resource, Session, random};
-use crate::forward::{Permission, SlotReport, SourceKind, View};
+use super::{Commanded, Patched, Position, Resource, Session, Subscription, random};
+use crate::events::Hub;
+use crate::forward::{SlotReport, SourceKind, View};
 use crate::room::{
-    Code, Command, Event, Principal, Refusal, Room, RoomId, Settings, Snapshot, SourceStatus, TransportNews, UserId,
+    Code, Command, Member, Notice, Phase, Principal, Refusal, Room, RoomId, Settings, Snapshot, SourceStatus, UserId,
 };
 use crate::rtp::parameters::SendParameters;
+use crate::store::{self, Store};
 use crate::transport::{self, dtls, ice, sdp};
+use crate::webhook;
 use crate::worker::{self, PeerId, RoomKey};
-use std::collections::BTreeMap;
+use saving::Saving;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
+use turn::{Answer, Turn};
 
 /// Requests waiting for one room. Callers above it wait in their own tasks: nothing is dropped, and a crowd that joins at
 /// once is admitted in order.
 const REQUESTS_WAITING: usize = 256;
 
-/// How long a worker may take to say that something is in force. Its turn takes about a millisecond; one that needs this
-/// long hangs, and whoever asked is told so instead of waiting with it.
-pub(super) const WORKER_ANSWERS: Duration = Duration::from_secs(2);
-
-/// When to ask again for what a hanging worker has not confirmed.
-const WORKER_RETRY: Duration = Duration::from_secs(1);
+/// How long a worker or the store may take to say that something is in force or on the disk. A worker's turn takes about a
+/// millisecond, a write some; one that needs this long hangs, and whoever asked is told so instead of waiting with it.
+pub(super) const ANSWERED_WITHIN: Duration = Duration::from_secs(2);
 
 /// How long an ended room stays readable.
 const ENDED_READABLE: Duration = Duration::from_secs(600);
 
 type Reply<T> = oneshot::Sender<T>;
+type Written = oneshot::Receiver<Result<(), store::Error>>;
 
 /// What a caller wants of a room's actor. A caller that went away is not answered.
 pub(super) enum Request {
-    /// Creation again: whether the room is as these settings say.
+    /// Creation, first or again: whether the room is as these settings say, and stored.
     Compare {
         settings: Box<Settings>,
         reply: Reply<Result<Snapshot, Refusal>>,
     },
     Snapshot(Reply<Snapshot>),
+    Members {
+        by: Principal,
+        reply: Reply<Result<Vec<Member>, Refusal>>,
+    },
     Command {
         by: Principal,
         command: Box<Command>,
         reply: Reply<Result<Commanded, Refusal>>,
+    },
+    Subscribe {
+        by: Principal,
+        after: Option<Position>,
+        reply: Reply<Result<Subscription, Refusal>>,
     },
     Publish {
         user: UserId,
@@ -79,7 +99,7 @@ pub(super) enum Request {
         peer: PeerId,
         reply: Reply<bool>,
     },
-    /// Close every peer and end the task.
+    /// Close every peer and stream and end the task.
     Stop(Reply<()>),
 }
 
@@ -100,6 +120,10 @@ pub(super) struct Shared {
     /// Of the certificate that all peers of the node are shown.
     pub fingerprint: dtls::Fingerprint,
     pub registry: Arc<Registry>,
+    pub store: Store,
+    pub webhooks: webhook::Sender,
+    /// Of the absolute URLs in webhooks.
+    pub base_url: String,
 }
 
 impl Shared {
@@ -147,6 +171,8 @@ enum Media {
         /// A replacement that never connects is closed by its worker and lost then.
         up: bool,
         status: SourceStatus,
+        /// 0 (silent) to 127.
+        loudness: u8,
     },
     Viewer {
         slots: Vec<SlotReport>,
@@ -158,67 +184,144 @@ pub(super) struct Actor {
     key: RoomKey,
     handle: mpsc::WeakSender<Request>,
     inbox: Arc<Inbox>,
+    hub: Arc<Hub>,
     shared: Arc<Shared>,
     room: Room,
     actual: Actual,
     /// By id, the same peers as in `actual`.
     peers: BTreeMap<PeerId, Peer>,
-    /// What workers have been told to take away and have not confirmed. Empty between turns unless a worker hangs, and
-    /// then it grows no faster than one command per [`WORKER_ANSWERS`].
+    told: Told,
+    /// Of this turn so far.
+    notices: Vec<Notice>,
+    /// What workers have been told to take away, in this turn or in one before that they did not confirm in time. Grows no
+    /// faster than a hanging worker's own queue of commands.
     unconfirmed: Vec<oneshot::Receiver<()>>,
-    viewers: usize,
+    /// Those that are not over, in their order; bounded by [`turn::TURNS_OPEN`] but for the one a stop ends with.
+    turns: VecDeque<Turn>,
+    saving: Saving,
+    /// Answers of the store to come, in the order of `saving`'s open writes.
+    writes: VecDeque<Written>,
+    /// Why it refused last.
+    store_error: Option<store::Error>,
     /// The room has ended and everything of it in the workers is gone.
     ended: Option<Instant>,
     stopped: bool,
+}
+
+/// What the seat machine was told, and what it told.
+#[derive(Default)]
+struct Told {
+    sources: BTreeMap<(UserId, SourceKind), SourceStatus>,
+    levels: BTreeMap<UserId, i8>,
+    /// Viewers, and those of them who are no members.
+    audience: (usize, usize),
+    /// Who is a member, read again when a notice says that it changed.
+    members: BTreeSet<UserId>,
+    /// Seat 0 waits for its host to come back.
+    host_away: bool,
+    webhook: serde_json::Value,
 }
 
 /// Starts a room's task; it lives until the registry drops the handle or [`Request::Stop`].
 pub(super) fn spawn(id: RoomId, epoch: u64, room: Room, shared: Arc<Shared>) -> RoomHandle {
     let (requests, mailbox) = mpsc::channel(REQUESTS_WAITING);
     let inbox = Arc::new(Inbox::default());
+    let snapshot = room.snapshot(Instant::now());
+    let hub = Arc::new(Hub::new(snapshot.seq));
+    let told = Told {
+        host_away: snapshot.phase == Phase::HostAway,
+        webhook: room.settings().webhook.clone(),
+        ..Told::default()
+    };
     let actor = Actor {
         id,
         key: RoomKey(epoch),
         handle: requests.downgrade(),
         inbox: inbox.clone(),
+        hub: hub.clone(),
         shared,
         room,
         actual: Actual::default(),
         peers: BTreeMap::new(),
+        told,
+        notices: Vec::new(),
         unconfirmed: Vec::new(),
-        viewers: 0,
+        turns: VecDeque::new(),
+        saving: Saving::default(),
+        writes: VecDeque::new(),
+        store_error: None,
         ended: None,
         stopped: false,
     };
     tokio::spawn(actor.run(mailbox));
-    RoomHandle { epoch, requests, inbox }
+    RoomHandle {
+        epoch,
+        requests,
+        inbox,
+        hub,
+    }
+}
+
+/// What the task woke for.
+enum Wake {
+    /// The first open turn is confirmed or has waited too long.
+    Turn,
+    Written(Result<(), store::Error>),
+    Request(Option<Request>),
+    /// Workers' news, lost streams or the clock.
+    News,
 }
 
 impl Actor {
     async fn run(mut self, mut mailbox: mpsc::Receiver<Request>) {
-        tracing::info!(room = self.id.as_str(), epoch = self.key.0, "room created");
+        tracing::info!(room = self.id.as_str(), epoch = self.key.0, "room opened");
+        // A new or restored room is stored before anything else happens to it.
+        self.catch_up(Instant::now());
         while !self.stopped {
-            let inbox = self.inbox.clone();
+            match self.wake(&mut mailbox).await {
+                Wake::Turn => self.land_ready(Instant::now()),
+                Wake::Written(answer) => self.handle_written(answer, Instant::now()),
+                Wake::Request(Some(request)) => self.handle(request, Instant::now()),
+                Wake::Request(None) => break,
+                Wake::News => self.handle_timeout(Instant::now()),
+            }
+        }
+        mailbox.close();
+        while !self.turns.is_empty() {
             tokio::select! {
-                request = mailbox.recv() => match request {
-                    Some(request) => self.handle(request, Instant::now()).await,
-                    None => break,
-                },
-                () = inbox.changed() => self.catch_up(Instant::now()),
-                () = sleep_until(self.wake_at()) => self.handle_timeout(Instant::now()),
+                () = confirmed(&mut self.turns) => self.land_ready(Instant::now()),
+                answer = written(&mut self.writes) => self.handle_written(answer, Instant::now()),
             }
         }
     }
 
-    fn wake_at(&self) -> Option<Instant> {
-        match self.ended {
-            Some(at) => Some(at + ENDED_READABLE),
-            None => self.room.poll_timeout(),
+    /// What is over is seen to first: each request catches up with news and clock by itself, so nothing starves.
+    async fn wake(&mut self, mailbox: &mut mpsc::Receiver<Request>) -> Wake {
+        let wake_at = self.wake_at();
+        let open = self.turns.len() < turn::TURNS_OPEN;
+        tokio::select! {
+            biased;
+            () = confirmed(&mut self.turns) => Wake::Turn,
+            answer = written(&mut self.writes) => Wake::Written(answer),
+            request = mailbox.recv(), if open => Wake::Request(request),
+            () = self.inbox.changed(), if open => Wake::News,
+            () = self.hub.changed(), if open => Wake::News,
+            () = sleep_until(wake_at), if open => Wake::News,
         }
     }
 
+    fn wake_at(&self) -> Option<Instant> {
+        // An ended room whose record could not be removed yet stays until it is.
+        let saved = self.saving.is_saved();
+        let room = match self.ended {
+            Some(at) => saved.then_some(at + ENDED_READABLE),
+            None => self.room.poll_timeout(),
+        };
+        room.into_iter().chain(self.saving.poll_timeout()).min()
+    }
+
     fn handle_timeout(&mut self, now: Instant) {
-        if self.ended.is_some_and(|at| now >= at + ENDED_READABLE) {
+        if self.saving.is_saved() && self.ended.is_some_and(|at| now >= at + ENDED_READABLE) {
             self.shared.registry.forget(&self.id, self.key.0);
             // The handle is gone from the registry, so the mailbox closes once its last borrower is done.
             self.ended = Some(now);
@@ -227,240 +330,121 @@ impl Actor {
         self.catch_up(now);
     }
 
-    /// What the workers reported and what the clock brought comes before anybody's request.
+    /// What the workers reported, whose stream is lost and what the clock brought comes before anybody's request.
     fn catch_up(&mut self, now: Instant) {
         for (peer, news) in self.inbox.take() {
             self.hear(peer, news, now);
         }
+        self.hear_lost(now);
         self.room.handle_timeout(now);
         self.settle(now);
+        self.close_turn(None, now);
     }
 
     /// A reply that nobody waits for is no error: the caller hung up.
-    async fn handle(&mut self, request: Request, now: Instant) {
+    fn handle(&mut self, request: Request, now: Instant) {
         self.catch_up(now);
         match request {
-            Request::Compare { settings, reply } => {
-                let _ = reply.send(self.compare(&settings, now));
-            }
-            Request::Snapshot(reply) => {
-                let _ = reply.send(self.snapshot(now));
-            }
-            Request::Command { by, command, reply } => {
-                let outcome = self.room.handle_command(&by, *command, now);
-                self.settle(now);
-                let outcome = match outcome {
-                    Ok(committed) => self.confirmed().await.map(|()| Commanded {
-                        snapshot: self.snapshot(now),
-                        outcome: committed.outcome,
-                    }),
-                    Err(refusal) => Err(refusal),
-                };
-                let _ = reply.send(outcome);
-            }
+            Request::Compare { settings, reply } => match self.compare(&settings, now) {
+                Ok(snapshot) => self.close_turn(Some(Answer::Compared { reply, snapshot }), now),
+                Err(refusal) => drop(reply.send(Err(refusal))),
+            },
+            Request::Snapshot(reply) => drop(reply.send(self.room.snapshot(now))),
+            Request::Members { by, reply } => drop(reply.send(self.members(&by, now))),
+            Request::Command { by, command, reply } => self.command(&by, *command, reply, now),
+            Request::Subscribe { by, after, reply } => self.subscribe(&by, after, reply, now),
             Request::Publish {
                 user,
                 kind,
                 offer,
                 reply,
             } => {
-                let _ = reply.send(self.publish(user, kind, &offer, now).await);
+                let outcome = self.publish(user, kind, &offer);
+                self.settle(now);
+                self.close_turn(Some(Answer::Published { reply, outcome }), now);
             }
             Request::View { viewer, reply } => {
-                let _ = reply.send(self.view(*viewer, now));
+                let outcome = self.view(*viewer);
+                self.settle(now);
+                self.close_turn(None, now);
+                let _ = reply.send(outcome);
             }
-            Request::Locate { user, kind, reply } => {
-                let _ = reply.send(self.locate(&user, kind));
-            }
-            Request::Resource { peer, reply } => {
-                let _ = reply.send(self.resource(peer));
-            }
-            Request::Patch { peer, fragment, reply } => {
-                let _ = reply.send(self.patch(peer, fragment));
-            }
+            Request::Locate { user, kind, reply } => drop(reply.send(self.locate(&user, kind))),
+            Request::Resource { peer, reply } => drop(reply.send(self.resource(peer))),
+            Request::Patch { peer, fragment, reply } => drop(reply.send(self.patch(peer, fragment))),
             Request::Close { peer, reply } => {
-                let _ = reply.send(self.close(peer, now).await);
+                let found = self.close(peer, now);
+                self.settle(now);
+                self.close_turn(Some(Answer::Closed { reply, found }), now);
             }
             Request::Stop(reply) => {
                 self.stopped = true;
-                self.close_all().await;
-                let _ = reply.send(());
+                self.close_all();
+                self.close_turn(Some(Answer::Stopped(reply)), now);
             }
         }
+    }
+
+    fn command(&mut self, by: &Principal, command: Command, reply: Reply<Result<Commanded, Refusal>>, now: Instant) {
+        self.room.handle_capacity(self.shared.registry.has_place());
+        let outcome = self.room.handle_command(by, command, now);
+        self.settle(now);
+        let answer = match outcome {
+            Ok(committed) => Some(Answer::Commanded {
+                reply,
+                commanded: Commanded {
+                    snapshot: self.room.snapshot(now),
+                    outcome: committed.outcome,
+                },
+            }),
+            Err(refusal) => {
+                let _ = reply.send(Err(refusal));
+                None
+            }
+        };
+        self.close_turn(answer, now);
     }
 
     fn compare(&self, settings: &Settings, now: Instant) -> Result<Snapshot, Refusal> {
-        let snapshot = self.snapshot(now);
-        let refusal = if self.ended.is_some() {
-            Refusal::new(Code::RoomEnded, "the room has ended")
-        } else if self.room.is_as(settings) {
-            return Ok(snapshot);
-        } else {
-            Refusal::new(Code::Conflict, "a room of this id exists with other content")
-        };
-        Err(Refusal {
-            version: Some(snapshot.version),
-            ..refusal
-        })
+        if self.ended.is_some() {
+            return Err(self.refusal(Code::RoomEnded, "the room has ended"));
+        }
+        if !self.room.is_as(settings) {
+            return Err(self.refusal(Code::Conflict, "a room of this id exists with other content"));
+        }
+        Ok(self.room.snapshot(now))
     }
 
-    fn snapshot(&self, now: Instant) -> Snapshot {
-        let mut snapshot = self.room.snapshot(now);
-        for source in self.actual.told.iter().filter(|source| source.connected) {
-            let publication = self
-                .actual
-                .publications
-                .iter()
-                .find(|(_, known)| known.source == source.id);
-            let peer = publication.and_then(|(peer, _)| self.peers.get(peer));
-            let Some(Media::Publisher { status, .. }) = peer.map(|peer| &peer.media) else {
-                continue;
-            };
-            let status = SourceStatus {
-                audio: status.audio && source.permission.audio,
-                video: status.video && source.permission.video,
-                codec: source.video.or(source.audio),
-                ..status.clone()
-            };
-            snapshot.sources.insert((source.seat, source.kind), status);
+    fn members(&self, by: &Principal, now: Instant) -> Result<Vec<Member>, Refusal> {
+        if self.room.snapshot(now).confides_in(by) {
+            Ok(self.room.members())
+        } else {
+            Err(self.refusal(Code::PermissionDenied, "who is here is told to hosts and service keys"))
         }
-        snapshot
+    }
+
+    fn refusal(&self, code: Code, detail: impl Into<String>) -> Refusal {
+        Refusal {
+            version: Some(self.room.version()),
+            ..Refusal::new(code, detail)
+        }
     }
 }
 
-/// Between the seat machine and the workers.
-impl Actor {
-    fn hear(&mut self, id: PeerId, news: News, now: Instant) {
-        let Some(peer) = self.peers.get_mut(&id) else { return };
-        match &mut peer.media {
-            Media::Viewer { slots } => {
-                if let Some(newest) = news.slots {
-                    *slots = newest;
-                }
-            }
-            Media::Publisher { up, status } => {
-                status.audio = news.audio.unwrap_or(status.audio);
-                status.video = news.video.unwrap_or(status.video);
-                if let Some((width, height)) = news.size {
-                    status.width = Some(width);
-                    status.height = Some(height);
-                }
-                if news.connected
-                    && let Some(publication) = self.actual.publications.get_mut(&id)
-                {
-                    publication.connected = true;
-                    if !std::mem::replace(up, true) {
-                        let user = publication.user.clone();
-                        let kind = publication.kind;
-                        self.room.handle_transport(TransportNews::Up { user, kind }, now);
-                    }
-                }
-            }
-        }
-        if let Some(reason) = news.closed {
-            tracing::info!(room = self.id.as_str(), peer = id.0, ?reason, "peer gone");
-            let lost = self.loss(id);
-            // The worker has forgotten it already.
-            self.actual.apply(&Step::Close(id));
-            self.peers.remove(&id);
-            if let Some(news) = lost {
-                self.room.handle_transport(news, now);
-            }
-        }
+/// Cancel-safe, like [`written`].
+async fn confirmed(turns: &mut VecDeque<Turn>) {
+    match turns.front_mut() {
+        Some(turn) => turn.confirmed().await,
+        None => std::future::pending().await,
     }
+}
 
-    /// Tells the workers where the room is; [`confirmed`](Self::confirmed) says when they are there.
-    fn settle(&mut self, now: Instant) {
-        let viewers = self.actual.viewers.len();
-        if viewers != self.viewers {
-            self.viewers = viewers;
-            self.room.handle_audience(viewers, viewers, now);
-        }
-        while let Some(notice) = self.room.poll_notice() {
-            log(&self.id, &notice.event);
-        }
-        let desired = self.room.desired();
-        let steps = reconcile(&desired, &self.actual);
-        self.perform(steps);
-        if desired.ended && self.ended.is_none() {
-            self.ended = Some(now);
-            self.shared.registry.ended(&self.id, self.key.0, now);
-        }
-    }
-
-    fn perform(&mut self, steps: Vec<Step>) {
-        for step in steps {
-            match &step {
-                Step::Close(peer) => {
-                    let closed = self.send_close(*peer);
-                    self.unconfirmed.extend(closed);
-                }
-                Step::Permit(peer, permission) => {
-                    let in_force = self.send_permission(*peer, *permission);
-                    self.unconfirmed.extend(in_force);
-                }
-                Step::Tell(sources) => {
-                    for worker in &self.shared.workers {
-                        worker.send(worker::Command::Sources {
-                            room: self.key,
-                            sources: sources.clone(),
-                        });
-                    }
-                }
-                Step::Forget => {
-                    for worker in &self.shared.workers {
-                        worker.send(worker::Command::Forget { room: self.key });
-                    }
-                }
-            }
-            self.actual.apply(&step);
-        }
-    }
-
-    /// Returns when all that revokes is in force. A worker that is gone forwards nothing; one that hangs makes the caller
-    /// ask again.
-    async fn confirmed(&mut self) -> Result<(), Refusal> {
-        let unconfirmed = &mut self.unconfirmed;
-        let all = async {
-            while let Some(done) = unconfirmed.last_mut() {
-                let _ = done.await;
-                unconfirmed.pop();
-            }
-        };
-        if tokio::time::timeout(WORKER_ANSWERS, all).await.is_ok() {
-            return Ok(());
-        }
-        let (room, open) = (self.id.as_str(), self.unconfirmed.len());
-        tracing::error!(room, open, "a media worker does not answer");
-        let detail = "the change is made, but a media worker has not confirmed that it is in force: ask again";
-        Err(Refusal {
-            retry_after: Some(WORKER_RETRY),
-            version: Some(self.room.version()),
-            ..Refusal::new(Code::CapacityExhausted, detail)
-        })
-    }
-
-    fn send_close(&mut self, id: PeerId) -> Option<oneshot::Receiver<()>> {
-        let peer = self.peers.remove(&id)?;
-        let (done, closed) = oneshot::channel();
-        let command = worker::Command::Close {
-            peer: id,
-            done: Some(done),
-        };
-        self.shared.send(peer.ticket.worker, command);
-        Some(closed)
-    }
-
-    fn send_permission(&self, id: PeerId, permission: Permission) -> Option<oneshot::Receiver<()>> {
-        let peer = self.peers.get(&id)?;
-        let (done, in_force) = oneshot::channel();
-        let command = worker::Command::Permit {
-            peer: id,
-            permission,
-            done: Some(done),
-        };
-        self.shared.send(peer.ticket.worker, command);
-        Some(in_force)
+async fn written(writes: &mut VecDeque<Written>) -> Result<(), store::Error> {
+    match writes.front_mut() {
+        Some(answer) => answer
+            .await
+            .unwrap_or_else(|_| Err(store::Error("the store has ended".to_owned()))),
+        None => std::future::pending().await,
     }
 }
 
@@ -468,40 +452,5 @@ async fn sleep_until(at: Option<Instant>) {
     match at {
         Some(at) => tokio::time::sleep_until(at.into()).await,
         None => std::future::pending().await,
-    }
-}
-
-fn log(room: &RoomId, event: &Event) {
-    let room = room.as_str();
-    match event {
-        Event::SeatsChanged {
-            joined, left, moved, ..
-        } => {
-            for (seat, person) in joined {
-                tracing::info!(room, seat = seat.0, user = person.user.as_str(), "seated");
-            }
-            for gone in left {
-                let (seat, user) = (gone.seat.0, gone.person.user.as_str());
-                tracing::info!(room, seat, user, reason = ?gone.reason, "off the seat");
-            }
-            for step in moved {
-                let user = step.person.user.as_str();
-                tracing::info!(room, seat = step.to.0, from = step.from.0, user, "moved");
-            }
-        }
-        Event::SeatConnected { seat, person, resumed } => {
-            let user = person.user.as_str();
-            tracing::info!(room, seat = seat.0, user, resumed, "transport up");
-        }
-        Event::SeatSuspended { seat, person, .. } => {
-            tracing::info!(room, seat = seat.0, user = person.user.as_str(), "last transport lost");
-        }
-        Event::SeatUpdated { seat, flags } => tracing::info!(room, seat = seat.0, ?flags, "seat changed"),
-        Event::HostAway { host, .. } => tracing::info!(room, user = host.user.as_str(), "host away"),
-        Event::HostBack { host } => tracing::info!(room, user = host.user.as_str(), "host back"),
-        Event::HostChanged { host, .. } => tracing::info!(room, user = host.user.as_str(), "host changed"),
-        Event::RoomUpdated { phase, .. } => tracing::info!(room, ?phase, "room changed"),
-        Event::RoomEnded { reason } => tracing::info!(room, ?reason, "room ended"),
-        other => tracing::debug!(room, event = ?other),
     }
 }

@@ -11,6 +11,10 @@
 //!   up until it fails.
 //! - `nothing_to_play` is for the program and single seats without a source whose transport is up; a stage always plays.
 //! - A room's viewers count as its audience from the WHEP POST on.
+//! - A seat that is taken keeps a place for its publisher: where there is none, nobody is accepted, and no viewer takes
+//!   it. The host's seat keeps one while the host is away, not before the room is live: rooms are made long ahead.
+//! - Whoever leaves the room by a call has their event stream closed as `removed`, like those who are removed.
+//! - A room that can't be restored stays in the store, out of use, and the others come back.
 
 mod actor;
 mod explain;
@@ -23,19 +27,23 @@ mod registry;
 #[cfg(test)]
 mod tests;
 
-use crate::events;
+use crate::events::{self, CloseReason};
 use crate::forward::{LayerPreference, SeatIndex, SlotReport, SourceKind, View};
-use crate::room::{self, Code, Command, Member, Outcome, Principal, Refusal, Room, RoomId, Settings, Snapshot, UserId};
+use crate::room::{
+    self, Code, Command, Member, Moment, Outcome, Principal, Record, Refusal, Room, RoomId, Settings, Snapshot, UserId,
+};
 use crate::rtp::Codec;
 use crate::rtp::parameters::SendTrack;
+use crate::store::{self, Change, RecordChange};
 use crate::transport::{dtls, ice, sdp};
-use crate::worker;
+use crate::{webhook, worker};
 use actor::{NewViewer, Request, Shared};
 use explain::Facts;
 pub use explain::{Explained, Explanation, Health, Link};
 use placement::Role;
 use registry::{Found, Registry, RoomHandle, room_not_found};
 use std::sync::Arc;
+use std::time::{Instant, SystemTime};
 use tokio::sync::{mpsc, oneshot};
 
 /// Slots of a stage viewer: camera and screen of ten seats.
@@ -96,6 +104,28 @@ pub struct Limits {
     pub peers: usize,
 }
 
+/// What outlasts the process.
+pub struct Lasting {
+    pub store: store::Store,
+    /// What was in it: the rooms come back.
+    pub loaded: store::Loaded,
+    pub webhooks: webhook::Sender,
+    /// Of the absolute URLs in webhooks, without a slash at its end.
+    pub base_url: String,
+}
+
+impl Lasting {
+    /// Nothing does: the store ends with the process, and nobody is sent anything.
+    pub fn in_memory(base_url: String) -> Result<Self, store::Error> {
+        Ok(Lasting {
+            store: store::Store::in_memory()?,
+            loaded: store::Loaded::default(),
+            webhooks: webhook::Sender::none(),
+            base_url,
+        })
+    }
+}
+
 /// How much there is of everything, for telemetry.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
@@ -112,14 +142,15 @@ pub struct Node {
 }
 
 impl Node {
-    /// Within a tokio runtime: starts the task that hands the workers' events on.
+    /// Within a tokio runtime: starts the task that hands the workers' events on, and the rooms that were stored.
     pub fn new(
         workers: Vec<worker::Handle>,
         events: mpsc::Receiver<worker::Event>,
         dtls: Arc<dtls::Context>,
         limits: Limits,
+        lasting: Lasting,
     ) -> Self {
-        Self::start(workers, events, dtls.fingerprint(), limits)
+        Self::start(workers, events, dtls.fingerprint(), limits, lasting)
     }
 
     fn start(
@@ -127,8 +158,10 @@ impl Node {
         mut events: mpsc::Receiver<worker::Event>,
         fingerprint: dtls::Fingerprint,
         limits: Limits,
+        lasting: Lasting,
     ) -> Self {
-        let registry = Arc::new(Registry::new(workers.len(), limits));
+        let loaded = lasting.loaded;
+        let registry = Arc::new(Registry::new(workers.len(), limits, loaded.last_epoch));
         let router = registry.clone();
         tokio::spawn(async move {
             while let Some(event) = events.recv().await {
@@ -139,33 +172,67 @@ impl Node {
             workers,
             fingerprint,
             registry,
+            store: lasting.store,
+            webhooks: lasting.webhooks,
+            base_url: lasting.base_url,
         };
-        Node {
+        let node = Node {
             shared: Arc::new(shared),
+        };
+        let moment = moment(Instant::now());
+        for record in loaded.rooms {
+            node.restore(record, moment);
+        }
+        node
+    }
+
+    fn restore(&self, record: Record, moment: Moment) {
+        let shared = &self.shared;
+        let name = record.id.clone();
+        let Ok(id) = RoomId::parse(&name) else {
+            tracing::error!(
+                room = name,
+                "a stored room has an impossible id, and does not come back"
+            );
+            return;
+        };
+        let restored = shared.registry.restore(&id, |epoch| {
+            let guests = shared.registry.guests_allowed();
+            let room = Room::restore(record, epoch, guests, moment)?;
+            Ok(actor::spawn(id.clone(), epoch, room, shared.clone()))
+        });
+        if let Err(refusal) = restored {
+            let why = refusal.detail;
+            tracing::error!(
+                room = name,
+                why,
+                "a stored room does not come back; it is set aside in the store"
+            );
+            let change = Change {
+                room: id,
+                record: RecordChange::SetAside { why },
+                messages: Vec::new(),
+                webhook: serde_json::Value::Null,
+            };
+            drop(shared.store.write(change));
         }
     }
 
-    /// `true`: created; `false`: it existed with the same content. Other content is a `conflict`.
+    /// Stored before it returns. `true`: created; `false`: it existed with the same content. Other content is a `conflict`.
     pub async fn create(&self, by: &Principal, room: RoomId, settings: Settings) -> Result<(Snapshot, bool), Refusal> {
         room::may_create(by, &settings)?;
         let registry = &self.shared.registry;
         loop {
             let (handle, new) = registry.open(&room, |epoch| {
-                let now = std::time::Instant::now();
+                let now = Instant::now();
                 let machine = Room::new(room.clone(), epoch, settings.clone(), registry.guests_allowed(), now)?;
                 Ok(actor::spawn(room.clone(), epoch, machine, self.shared.clone()))
             })?;
-            if new {
-                let snapshot = ask(&handle, Request::Snapshot).await;
-                return snapshot
-                    .map(|snapshot| (snapshot, true))
-                    .ok_or_else(|| room_not_found(&room));
-            }
             let settings = Box::new(settings.clone());
             match ask(&handle, |reply| Request::Compare { settings, reply }).await {
                 // It ended a moment ago, and the registry knows by now.
                 Some(Err(refusal)) if refusal.code == Code::RoomEnded => {}
-                Some(outcome) => return outcome.map(|snapshot| (snapshot, false)),
+                Some(outcome) => return outcome.map(|snapshot| (snapshot, new)),
                 None => registry.forget(&room, handle.epoch),
             }
         }
@@ -202,8 +269,11 @@ impl Node {
     }
 
     /// Who is in the room, in order of user id; for hosts and service keys.
-    pub async fn members(&self, room: &RoomId, _by: &Principal) -> Result<Vec<Member>, Refusal> {
-        Err(room_not_found(room))
+    pub async fn members(&self, room: &RoomId, by: &Principal) -> Result<Vec<Member>, Refusal> {
+        let handle = self.shared.registry.room(room)?;
+        let by = by.clone();
+        let outcome = ask(&handle, |reply| Request::Members { by, reply }).await;
+        outcome.unwrap_or_else(|| Err(room_not_found(room)))
     }
 
     /// Opens an event stream; while it lives, its user is in the room. `after`: where a stream of this room and user ended
@@ -211,10 +281,13 @@ impl Node {
     pub async fn subscribe(
         &self,
         room: &RoomId,
-        _by: &Principal,
-        _after: Option<Position>,
+        by: &Principal,
+        after: Option<Position>,
     ) -> Result<Subscription, Refusal> {
-        Err(room_not_found(room))
+        let handle = self.shared.registry.room(room)?;
+        let by = by.clone();
+        let outcome = ask(&handle, |reply| Request::Subscribe { by, after, reply }).await;
+        outcome.unwrap_or_else(|| Err(room_not_found(room)))
     }
 
     /// A WHIP POST. The seat is the permission; `user` is who publishes. A repeat replaces.
@@ -246,7 +319,7 @@ impl Node {
         offer: sdp::Offer,
     ) -> Result<Session, Refusal> {
         let handle = self.shared.registry.room_for_peers(room)?;
-        let ticket = self.shared.registry.admit(&handle, Role::Viewer)?;
+        let ticket = self.shared.registry.admit(&handle, Role::Viewer, false)?;
         let slots = match view {
             View::Stage { .. } => STAGE_SLOTS,
             View::Program | View::Seat { .. } => 1,
@@ -309,7 +382,7 @@ impl Node {
             reply,
         };
         self.shared.send(found.worker, command);
-        match tokio::time::timeout(actor::WORKER_ANSWERS, answer).await {
+        match tokio::time::timeout(actor::ANSWERED_WITHIN, answer).await {
             Ok(answer) => Ok(answer.unwrap_or(false)),
             Err(_) => Err(Refusal::new(
                 Code::CapacityExhausted,
@@ -370,7 +443,7 @@ impl Node {
     async fn diagnose(&self, worker: usize, peer: worker::PeerId) -> Option<worker::Diagnosis> {
         let (reply, answer) = oneshot::channel();
         self.shared.send(worker, worker::Command::Diagnose { peer, reply });
-        tokio::time::timeout(actor::WORKER_ANSWERS, answer).await.ok()?.ok()?
+        tokio::time::timeout(actor::ANSWERED_WITHIN, answer).await.ok()?.ok()?
     }
 
     /// Of all workers.
@@ -388,9 +461,17 @@ impl Node {
         self.shared.registry.drain();
     }
 
+    /// Close every event stream: the server is going down.
+    pub fn close_streams(&self) {
+        for hub in self.shared.registry.hubs() {
+            hub.close_all(CloseReason::GoingAway);
+        }
+    }
+
     /// Close every room's peers and stop the workers. Final: the node refuses everything from then on.
     pub async fn stop(&self) {
         self.drain();
+        self.close_streams();
         for handle in self.shared.registry.take_rooms() {
             ask(&handle, Request::Stop).await;
         }
@@ -398,6 +479,14 @@ impl Node {
             worker.send(worker::Command::Stop);
         }
     }
+}
+
+/// `now` on both clocks.
+fn moment(now: Instant) -> Moment {
+    let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    // Before 1970 only where nobody has set the clock.
+    let wall_ms = u64::try_from(wall.unwrap_or_default().as_millis()).unwrap_or(u64::MAX);
+    Moment { now, wall_ms }
 }
 
 /// `None`: the actor is gone, and with it its room.

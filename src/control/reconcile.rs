@@ -1,7 +1,7 @@
 //! From what the room wants to what the workers have: the steps between. Pure, and twice equals once.
 
 use crate::forward::{Permission, SeatIndex, SourceId, SourceInfo, SourceKind};
-use crate::room::{Desired, UserId};
+use crate::room::{Desired, HOST_SEAT, UserId};
 use crate::rtp::Codec;
 use crate::worker::PeerId;
 use std::collections::{BTreeMap, BTreeSet};
@@ -92,6 +92,16 @@ pub(super) fn reconcile(desired: &Desired, actual: &Actual) -> Vec<Step> {
         steps.push(Step::Tell(sources.into()));
     }
     steps
+}
+
+/// For whom a place on the node is kept: seated, and no publisher there. The host's seat keeps one only while the host is
+/// away for a moment: rooms are made long before they go live, and would fill the node.
+pub(super) fn places_kept(desired: &Desired, actual: &Actual, host_away: bool) -> BTreeSet<UserId> {
+    let publishes = |user: &UserId| actual.publications.values().any(|known| known.user == *user);
+    let seats = desired.seats.iter().filter(|_| !desired.ended);
+    let awaited = seats.filter(|(_, (seat, _))| *seat != HOST_SEAT || host_away);
+    let users = awaited.map(|(user, _)| user).filter(|user| !publishes(user));
+    users.cloned().collect()
 }
 
 fn info(publication: &Publication, seat: SeatIndex, permission: Permission) -> SourceInfo {

@@ -4,6 +4,7 @@ use super::actor::Request;
 use super::inbox::{self, Inbox};
 use super::placement::{Load, Role, place};
 use super::{Limits, ResourceId, Stats, random};
+use crate::events::Hub;
 use crate::forward::SourceId;
 use crate::room::{Code, Refusal, RoomId};
 use crate::worker::{Event, PeerId};
@@ -22,10 +23,13 @@ pub(super) struct RoomHandle {
     pub epoch: u64,
     pub requests: mpsc::Sender<Request>,
     pub inbox: Arc<Inbox>,
+    pub hub: Arc<Hub>,
 }
 
 struct RoomEntry {
     handle: RoomHandle,
+    /// Places for publishers of its seats who are not here.
+    kept: usize,
     /// Ended rooms stay readable for a while.
     ended: Option<Instant>,
 }
@@ -48,11 +52,40 @@ struct Books {
     rooms: BTreeMap<RoomId, RoomEntry>,
     resources: HashMap<ResourceId, PeerId>,
     peers: HashMap<PeerId, PeerEntry>,
+    /// Of all rooms together.
+    kept: usize,
     /// By worker.
     loads: Vec<Load>,
     last_epoch: u64,
     last_number: u64,
     draining: bool,
+}
+
+impl Books {
+    fn enter(&mut self, id: &RoomId, handle: RoomHandle) {
+        self.leave(id);
+        let entry = RoomEntry {
+            handle,
+            kept: 0,
+            ended: None,
+        };
+        self.rooms.insert(id.clone(), entry);
+    }
+
+    fn leave(&mut self, id: &RoomId) {
+        if let Some(entry) = self.rooms.remove(id) {
+            self.kept -= entry.kept;
+        }
+    }
+
+    /// The wall clock keeps epochs increasing over restarts, the counter within one millisecond.
+    fn next_epoch(&self) -> u64 {
+        let wall = SystemTime::now()
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap_or_default();
+        let wall = u64::try_from(wall.as_millis()).unwrap_or(u64::MAX / 2);
+        wall.max(self.last_epoch + 1)
+    }
 }
 
 /// Behind one mutex: looked up by every request and every worker's event for well under a microsecond, never held across
@@ -100,13 +133,15 @@ fn exhausted(what: &str, limit: usize) -> Refusal {
 }
 
 impl Registry {
-    pub fn new(workers: usize, limits: Limits) -> Self {
+    /// `last_epoch`: the newest that any room had before.
+    pub fn new(workers: usize, limits: Limits, last_epoch: u64) -> Self {
         let books = Books {
             rooms: BTreeMap::new(),
             resources: HashMap::new(),
             peers: HashMap::new(),
+            kept: 0,
             loads: vec![Load::default(); workers],
-            last_epoch: 0,
+            last_epoch,
             last_number: 0,
             draining: false,
         };
@@ -142,20 +177,28 @@ impl Registry {
         if open >= self.limits.rooms {
             return Err(exhausted("rooms", self.limits.rooms));
         }
-        // The wall clock keeps epochs increasing over restarts, the counter within one millisecond.
-        let wall = SystemTime::now()
-            .duration_since(SystemTime::UNIX_EPOCH)
-            .unwrap_or_default();
-        let wall = u64::try_from(wall.as_millis()).unwrap_or(u64::MAX / 2);
-        let epoch = wall.max(books.last_epoch + 1);
+        let epoch = books.next_epoch();
         let handle = make(epoch)?;
         books.last_epoch = epoch;
-        let entry = RoomEntry {
-            handle: handle.clone(),
-            ended: None,
-        };
-        books.rooms.insert(id.clone(), entry);
+        books.enter(id, handle.clone());
         Ok((handle, true))
+    }
+
+    /// A room that was here before the restart: it has its place, whatever the limits say by now.
+    pub fn restore(&self, id: &RoomId, make: impl FnOnce(u64) -> Result<RoomHandle, Refusal>) -> Result<(), Refusal> {
+        let mut books = self.lock();
+        let epoch = books.next_epoch();
+        let handle = make(epoch)?;
+        books.last_epoch = epoch;
+        books.enter(id, handle);
+        Ok(())
+    }
+
+    /// Does it unless another room has this id by now, and lets none have it meanwhile.
+    pub fn unless_superseded<T>(&self, id: &RoomId, epoch: u64, act: impl FnOnce() -> T) -> Option<T> {
+        let books = self.lock();
+        let current = books.rooms.get(id).is_none_or(|entry| entry.handle.epoch == epoch);
+        current.then(act)
     }
 
     pub fn room(&self, id: &RoomId) -> Result<RoomHandle, Refusal> {
@@ -197,24 +240,41 @@ impl Registry {
         if ended.clone().count() > self.limits.rooms
             && let Some(oldest) = ended.min().map(|(_, id)| id.clone())
         {
-            books.rooms.remove(&oldest);
+            books.leave(&oldest);
         }
     }
 
     pub fn forget(&self, id: &RoomId, epoch: u64) {
         let mut books = self.lock();
         if books.rooms.get(id).is_some_and(|entry| entry.handle.epoch == epoch) {
-            books.rooms.remove(id);
+            books.leave(id);
         }
     }
 
-    /// Gives a new peer of a room its place: a worker, a peer id and a resource id.
-    pub fn admit(self: &Arc<Self>, room: &RoomHandle, role: Role) -> Result<Ticket, Refusal> {
+    /// So many seats of a room are taken by people who do not publish yet, or not at the moment.
+    pub fn keep(&self, id: &RoomId, epoch: u64, kept: usize) {
+        let mut books = self.lock();
+        let Some(entry) = books.rooms.get_mut(id).filter(|entry| entry.handle.epoch == epoch) else {
+            return;
+        };
+        let before = std::mem::replace(&mut entry.kept, kept);
+        books.kept = books.kept - before + kept;
+    }
+
+    /// Whether one more publisher would find a place. Two rooms that ask at the same moment may both hear of the last one;
+    /// whoever has a seat is admitted all the same.
+    pub fn has_place(&self) -> bool {
+        let books = self.lock();
+        !books.draining && books.peers.len() + books.kept < self.limits.peers
+    }
+
+    /// Gives a new peer of a room its place: a worker, a peer id and a resource id. `kept`: the room has kept one for it.
+    pub fn admit(self: &Arc<Self>, room: &RoomHandle, role: Role, kept: bool) -> Result<Ticket, Refusal> {
         let mut books = self.lock();
         if books.draining {
             return Err(draining());
         }
-        if books.peers.len() >= self.limits.peers {
+        if !kept && books.peers.len() + books.kept >= self.limits.peers {
             return Err(exhausted("peers", self.limits.peers));
         }
         let worker = place(role, &books.loads).ok_or_else(|| exhausted("media workers", 0))?;
@@ -275,9 +335,16 @@ impl Registry {
         self.lock().draining = true;
     }
 
+    pub fn hubs(&self) -> Vec<Arc<Hub>> {
+        let books = self.lock();
+        books.rooms.values().map(|entry| entry.handle.hub.clone()).collect()
+    }
+
     /// Removes all rooms.
     pub fn take_rooms(&self) -> Vec<RoomHandle> {
-        let rooms = std::mem::take(&mut self.lock().rooms);
+        let mut books = self.lock();
+        books.kept = 0;
+        let rooms = std::mem::take(&mut books.rooms);
         rooms.into_values().map(|entry| entry.handle).collect()
     }
 

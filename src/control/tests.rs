@@ -1,5 +1,9 @@
 //! The control plane against fake workers: real actors and offers, no sockets, no media.
 
+mod lasting;
+mod places;
+mod streams;
+
 use super::*;
 use crate::forward::{Permission, SeatIndex, SlotReport, SlotState, SourceInfo};
 use crate::room::{Occupancy, Person, Phase, Policies, Role, SeatFlagsPatch, SeatMode};
@@ -71,7 +75,15 @@ fn limits() -> Limits {
     }
 }
 
+fn lasting() -> Lasting {
+    Lasting::in_memory("https://live.example".into()).unwrap()
+}
+
 fn node(workers: usize) -> (Node, Workers) {
+    node_with(workers, lasting())
+}
+
+fn node_with(workers: usize, lasting: Lasting) -> (Node, Workers) {
     let told = Arc::new(Mutex::new(Vec::new()));
     let handles = (0..workers).map(|index| {
         let (handle, commands) = worker::Handle::fake();
@@ -88,7 +100,13 @@ fn node(workers: usize) -> (Node, Workers) {
         handle
     });
     let (events, received) = mpsc::channel(16);
-    let node = Node::start(handles.collect(), received, dtls::Fingerprint([7; 32]), limits());
+    let node = Node::start(
+        handles.collect(),
+        received,
+        dtls::Fingerprint([7; 32]),
+        limits(),
+        lasting,
+    );
     (node, Workers { told, events })
 }
 
@@ -172,6 +190,20 @@ fn service() -> Principal {
     Principal {
         person: person("backend"),
         role: Role::Service,
+    }
+}
+
+fn host() -> Principal {
+    Principal {
+        person: person("host"),
+        role: Role::Host,
+    }
+}
+
+fn member(name: &str) -> Principal {
+    Principal {
+        person: person(name),
+        role: Role::Member,
     }
 }
 
@@ -353,7 +385,7 @@ async fn the_seat_is_the_permission_to_publish() {
 async fn a_mute_is_in_force_before_the_reply() {
     let (handle, commands) = worker::Handle::fake();
     let (_events, received) = mpsc::channel(16);
-    let node = Node::start(vec![handle], received, dtls::Fingerprint([7; 32]), limits());
+    let node = Node::start(vec![handle], received, dtls::Fingerprint([7; 32]), limits(), lasting());
     let room = demo(&node).await;
     let (_, host) = publish(&node, &room, "host", SourceKind::Camera).await;
     let patch = SeatFlagsPatch {
@@ -393,7 +425,7 @@ async fn a_mute_is_in_force_before_the_reply() {
 async fn a_worker_that_does_not_answer_is_told_of() {
     let (handle, commands) = worker::Handle::fake();
     let (_events, received) = mpsc::channel(16);
-    let node = Node::start(vec![handle], received, dtls::Fingerprint([7; 32]), limits());
+    let node = Node::start(vec![handle], received, dtls::Fingerprint([7; 32]), limits(), lasting());
     let room = demo(&node).await;
     publish(&node, &room, "host", SourceKind::Camera).await;
     let patch = SeatFlagsPatch {

@@ -17,7 +17,12 @@ mod job;
 mod writer;
 
 #[cfg(test)]
+mod fake;
+#[cfg(test)]
 mod tests;
+
+#[cfg(test)]
+pub use fake::FakeStore;
 
 use crate::room::{Record, RoomId};
 use serde_json::Value;

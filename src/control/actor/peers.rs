@@ -2,7 +2,7 @@
 
 use super::{Actor, Media, NewViewer, Peer, refuse_offer};
 use crate::control::placement::Role;
-use crate::control::reconcile::{Publication, Step};
+use crate::control::reconcile::{Publication, Step, places_kept};
 use crate::control::registry::{RoomHandle, Ticket};
 use crate::control::{Patched, Resource, Session, random};
 use crate::forward::{Permission, SourceKind, View};
@@ -16,13 +16,7 @@ use std::time::{Duration, Instant};
 const NOTHING_TO_PLAY_RETRY: Duration = Duration::from_secs(1);
 
 impl Actor {
-    pub(super) async fn publish(
-        &mut self,
-        user: UserId,
-        kind: SourceKind,
-        offer: &sdp::Offer,
-        now: Instant,
-    ) -> Result<Session, Refusal> {
+    pub(super) fn publish(&mut self, user: UserId, kind: SourceKind, offer: &sdp::Offer) -> Result<Session, Refusal> {
         let desired = self.room.desired();
         if desired.ended {
             return Err(self.refusal(Code::RoomEnded, "the room has ended"));
@@ -34,7 +28,8 @@ impl Actor {
             );
             return Err(self.refusal(Code::NotSeated, detail));
         };
-        let ticket = self.admit(Role::Publisher)?;
+        let place_kept = places_kept(&desired, &self.actual, self.told.host_away).contains(&user);
+        let ticket = self.admit(Role::Publisher, place_kept)?;
         let local = random::credentials();
         let policy = sdp::PublishPolicy {
             program_codecs_only: self.room.settings().policies.program_codecs_only,
@@ -46,14 +41,12 @@ impl Actor {
             etag: local.ufrag.clone(),
             answer,
         };
-        self.start_publication(ticket, user, kind, *permission, local, offer.remote().clone(), media)
-            .await;
-        self.settle(now);
+        self.start_publication(ticket, user, kind, *permission, local, offer.remote().clone(), media);
         Ok(session)
     }
 
     #[expect(clippy::too_many_arguments, reason = "the pieces of one new peer")]
-    async fn start_publication(
+    fn start_publication(
         &mut self,
         ticket: Ticket,
         user: UserId,
@@ -63,7 +56,7 @@ impl Actor {
         remote: transport::Remote,
         media: ReceiveParameters,
     ) {
-        let up = self.replace(&user, kind).await;
+        let up = self.replace(&user, kind);
         let video = media.video.as_ref();
         let layers = video.map_or(1, |track| track.rids.len().max(1));
         let publication = Publication {
@@ -92,6 +85,7 @@ impl Actor {
             media: Media::Publisher {
                 up,
                 status: SourceStatus::default(),
+                loudness: 0,
             },
             ticket,
         };
@@ -109,7 +103,7 @@ impl Actor {
     }
 
     /// The newest transport of a source wins: closes the one before, and says whether it counted as up.
-    async fn replace(&mut self, user: &UserId, kind: SourceKind) -> bool {
+    fn replace(&mut self, user: &UserId, kind: SourceKind) -> bool {
         let mut publications = self.actual.publications.iter();
         let old = publications.find(|(_, known)| known.user == *user && known.kind == kind);
         let Some(old) = old.map(|(peer, _)| *peer) else {
@@ -126,12 +120,10 @@ impl Actor {
             Some(Media::Publisher { up: true, .. })
         );
         self.perform(vec![Step::Close(old)]);
-        // A worker that hangs has been reported; the newest transport wins all the same.
-        let _ = self.confirmed().await;
         up
     }
 
-    pub(super) fn view(&mut self, viewer: NewViewer, now: Instant) -> Result<Session, Refusal> {
+    pub(super) fn view(&mut self, viewer: NewViewer) -> Result<Session, Refusal> {
         if self.ended.is_some() {
             return Err(self.refusal(Code::RoomEnded, "the room has ended"));
         }
@@ -170,7 +162,6 @@ impl Actor {
         self.shared.send(peer.ticket.worker, command);
         self.actual.viewers.insert(peer.ticket.peer);
         self.peers.insert(peer.ticket.peer, peer);
-        self.settle(now);
         Ok(session)
     }
 
@@ -246,7 +237,7 @@ impl Actor {
         })
     }
 
-    pub(super) async fn close(&mut self, peer: PeerId, now: Instant) -> bool {
+    pub(super) fn close(&mut self, peer: PeerId, now: Instant) -> bool {
         if !self.peers.contains_key(&peer) {
             return false;
         }
@@ -255,16 +246,12 @@ impl Actor {
         if let Some(news) = lost {
             self.room.handle_transport(news, now);
         }
-        self.settle(now);
-        // Nobody can do more about a worker that hangs than read the log.
-        let _ = self.confirmed().await;
         true
     }
 
-    pub(super) async fn close_all(&mut self) {
+    pub(super) fn close_all(&mut self) {
         let peers = self.peers.keys().copied().map(Step::Close);
         self.perform(peers.chain([Step::Forget]).collect());
-        let _ = self.confirmed().await;
     }
 
     /// What the seat machine has to hear when this peer is gone.
@@ -279,20 +266,14 @@ impl Actor {
         }
     }
 
-    fn admit(&self, role: Role) -> Result<Ticket, Refusal> {
+    fn admit(&self, role: Role, place_kept: bool) -> Result<Ticket, Refusal> {
         let ended = || Refusal::new(Code::RoomEnded, "the room has ended");
         let handle = RoomHandle {
             epoch: self.key.0,
             requests: self.handle.upgrade().ok_or_else(ended)?,
             inbox: self.inbox.clone(),
+            hub: self.hub.clone(),
         };
-        self.shared.registry.admit(&handle, role)
-    }
-
-    fn refusal(&self, code: Code, detail: impl Into<String>) -> Refusal {
-        Refusal {
-            version: Some(self.room.version()),
-            ..Refusal::new(code, detail)
-        }
+        self.shared.registry.admit(&handle, role, place_kept)
     }
 }
