@@ -266,7 +266,7 @@ async fn accept(listener: TcpListener, routes: Router, mut stop: watch::Receiver
         let _ = stop.wait_for(|stop| *stop).await;
     };
     let service = routes.into_make_service_with_connect_info::<SocketAddr>();
-    let listener = listener.tap_io(|connection| watch_over(connection));
+    let listener = listener.tap_io(watch_over);
     if let Err(error) = axum::serve(listener, service).with_graceful_shutdown(stopped).await {
         warn!(%error, "listener ended");
     }

@@ -5,6 +5,7 @@ use super::State;
 use super::auth::Caller;
 use super::error::{Problem, Wire};
 use super::openapi::{JsonErrors, ReadErrors};
+use super::page::Page;
 use super::request::{Last, Query};
 use crate::room::{Code, Refusal};
 use crate::store::{self, DeadLetter, Receiver, Store};
@@ -12,24 +13,10 @@ use crate::wire::rfc3339;
 use axum::extract::State as Extract;
 use axum::http::StatusCode;
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::Value;
 use tokio::sync::oneshot;
-use utoipa::{IntoParams, ToSchema};
-
-/// The longest page: 100 letters are some 200 KiB.
-const LIMIT_MAX: usize = 1000;
-
-#[derive(Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub(super) struct Page {
-    /// 1 to 1000; 100 when absent.
-    #[param(minimum = 1, maximum = 1000)]
-    limit: Option<usize>,
-    /// `next_cursor` of the page before.
-    cursor: Option<String>,
-}
+use utoipa::ToSchema;
 
 #[derive(Serialize, ToSchema)]
 pub(super) struct DeadLetterList {
@@ -92,20 +79,14 @@ pub(super) async fn list(
     Query(page): Query<Page>,
 ) -> Result<axum::Json<DeadLetterList>, Problem> {
     expect_service(&caller)?;
-    let limit = page.limit.unwrap_or(100);
-    if !(1..=LIMIT_MAX).contains(&limit) {
-        return Err(Refusal::invalid("limit", format!("a page has 1 to {LIMIT_MAX} messages")).into());
-    }
-    let after = page.cursor.as_deref().map(str::parse).transpose();
-    let after = after.map_err(|_| Refusal::invalid("cursor", "not a cursor of this list"))?;
-    let mut letters = match &state.shared.store {
+    let limit = page.limit()?;
+    let after = page.after(str::parse)?;
+    let letters = match &state.shared.store {
         // One more than asked for tells whether there is a next page.
         Some(store) => answered(store.dead(caller.room.clone(), after, limit + 1)).await?,
         None => Vec::new(),
     };
-    let more = letters.len() > limit;
-    letters.truncate(limit);
-    let next_cursor = letters.last().filter(|_| more).map(|(number, _)| number.to_string());
+    let (letters, next_cursor) = page.cut(letters.into_iter(), |(number, _)| number.to_string())?;
     let dead = letters
         .into_iter()
         .map(|(number, letter)| DeadLetterOut::new(number, letter))

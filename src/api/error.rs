@@ -169,7 +169,7 @@ impl From<Refusal> for Problem {
         problem.body.version = refusal.version;
         problem.body.current = refusal.version.filter(|_| refusal.code == Code::VersionConflict);
         problem.body.field = refusal.field;
-        problem.body.processed_by = refusal.processed_by.as_ref().map(PersonOut::from);
+        problem.body.processed_by = refusal.processed_by.as_deref().map(PersonOut::from);
         problem.body.decision = refusal.decision;
         problem.body.seat = refusal.seat.map(|seat| seat.0);
         if status == StatusCode::UNAUTHORIZED {
@@ -322,7 +322,7 @@ mod tests {
             avatar_url: None,
         };
         let refusal = Refusal {
-            processed_by: Some(ann),
+            processed_by: Some(Box::new(ann)),
             decision: Some(RequestState::Rejected),
             seat: Some(crate::forward::SeatIndex(3)),
             ..Refusal::new(Code::Conflict, "")

@@ -34,7 +34,7 @@ impl Page {
     }
 
     /// Behind which entry the page begins.
-    pub fn after<T>(&self, parse: impl Fn(&str) -> Result<T, Refusal>) -> Result<Option<T>, Refusal> {
+    pub fn after<T, E>(&self, parse: impl Fn(&str) -> Result<T, E>) -> Result<Option<T>, Refusal> {
         let after = self.cursor.as_deref().map(parse).transpose();
         after.map_err(|_| Refusal::invalid("cursor", "not a cursor of this list"))
     }

@@ -5,7 +5,6 @@ use super::error::Problem;
 use super::openapi::{JsonErrors, ReadErrors};
 use super::request::{BaseUrl, InRoom, Json, Last, Query};
 use super::rooms::named_by_token;
-use crate::forward::SeatIndex;
 use crate::room::{Command, MovePolicy, Refusal, SeatFlagsPatch, UserId};
 use crate::wire::{Assignment, MovePolicyName, PersonFields, PersonOrNobody, Seated, Seats, reason, seat_index};
 use axum::extract::State as Extract;
@@ -58,21 +57,13 @@ pub(super) async fn put(
         avatar_url: body.avatar_url,
     };
     let person = named_by_token(fields.person("")?, &at.caller);
-    let user = person.user.clone();
     let command = Command::Seat {
         seat,
         person,
         if_version: body.if_version,
     };
-    let snapshot = state
-        .node
-        .command(&at.room, &at.caller.principal, command)
-        .await?
-        .snapshot;
-    // Where they sit now, which need not be where they were to sit.
-    let seats = (0..=u8::MAX).zip(&snapshot.seats);
-    let theirs = seats.filter(|(_, seat)| seat.occupancy.person().is_some_and(|person| person.user == user));
-    let seat = theirs.map(|(number, _)| SeatIndex(number)).next().unwrap_or(seat);
+    let by = &at.caller.principal;
+    let snapshot = state.node.command(&at.room, by, command).await?.snapshot;
     Ok(axum::Json(Seated::new(&snapshot, seat, &base)))
 }
 

@@ -385,14 +385,14 @@ impl Room {
 
     fn ban(&mut self, user: &UserId, until: Instant, now: Instant) -> bool {
         self.bans.retain(|_, until| *until > now);
-        self.grants.remove(user);
-        self.bans.insert(user.clone(), until);
+        let granted = self.grants.remove(user);
+        let changed = self.bans.insert(user.clone(), until) != Some(until) || granted;
         if self.bans.len() > BANS_MAX {
             let soonest = self.bans.iter().min_by_key(|(_, until)| **until);
             if let Some(user) = soonest.map(|(user, _)| user.clone()) {
                 self.bans.remove(&user);
             }
         }
-        true
+        changed
     }
 }

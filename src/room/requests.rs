@@ -219,6 +219,8 @@ impl Room {
         let seat = self.seat_for(asked.wish.seat)?;
         self.capacity()?;
         self.requests.note_application(&asked.guest.user, now);
+        // One from before seats were free, now rather than after: the latest to end is the one remembered.
+        self.supersede_requests(&asked.guest.user, now);
         let guest = asked.guest.clone();
         let application = self.ask(asked, now).id;
         let (request, granted) = self.accept_applied(application, seat, &guest, now)?;
@@ -656,7 +658,7 @@ impl Room {
             RequestState::Failed | RequestState::Pending => (Code::AlreadyProcessed, "it came to nothing"),
         };
         Err(Refusal {
-            processed_by: request.processed_by,
+            processed_by: request.processed_by.map(Box::new),
             decision: Some(request.state),
             seat: request.granted.or(seat),
             ..Refusal::new(code, detail)

@@ -1,3 +1,4 @@
+mod races;
 mod rows;
 mod told;
 

@@ -120,6 +120,8 @@ impl Room {
         let seated = lifted.as_ref().and_then(|seat| seat.occupancy.person());
         let host = seated.cloned().unwrap_or(admin);
         if self.lift(HOST_SEAT).is_some() {
+            self.media.forget(&previous.user);
+            self.voices.forget(&previous.user);
             self.draft.left(HOST_SEAT, previous.clone(), LeaveReason::Disconnected);
         }
         self.settings.host = host.clone();

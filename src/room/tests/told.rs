@@ -3,9 +3,13 @@
 use super::*;
 
 impl Stage {
-    /// Since it was asked last.
+    /// Since it was asked last, but for the audience's count, which has a rhythm of its own.
     pub fn told(&mut self) -> Vec<String> {
-        self.notices().iter().map(line).collect()
+        let notices = self.notices();
+        let told = notices
+            .iter()
+            .filter(|notice| !matches!(notice.event, Event::Audience { .. }));
+        told.map(line).collect()
     }
 
     /// Runs a command that has to succeed, and says what is told of it.
