@@ -730,6 +730,10 @@ impl Model {
 
     fn disconnect(&mut self, user: &UserId, kind: SourceKind, now: Instant) {
         let Some(at) = self.transports.iter().position(|up| *up == (user.clone(), kind)) else {
+            // None of this source was up: what was heard of it is as old, if theirs is heard of at all.
+            if self.transports.iter().any(|(up, _)| up == user) {
+                self.sources.remove(&(user.clone(), kind));
+            }
             return;
         };
         self.transports.remove(at);

@@ -387,7 +387,7 @@ fn guests(snapshot: &Snapshot) -> BTreeMap<usize, UserId> {
 
 fn runs() -> u32 {
     let asked = std::env::var("COSTAGE_SIMULATIONS").ok();
-    asked.and_then(|runs| runs.parse().ok()).unwrap_or(250)
+    asked.and_then(|runs| runs.parse().ok()).unwrap_or(500)
 }
 
 proptest! {
