@@ -483,6 +483,111 @@ async fn what_is_refused_is_refused_with_a_problem() {
     }
 }
 
+/// A member of a room of the node's own.
+struct Attendee {
+    socket: Socket,
+    /// Of the last message.
+    seq: u64,
+}
+
+impl Attendee {
+    /// Reads on to an event of this name; nothing may be missing on the way.
+    async fn until(&mut self, name: &str) -> Value {
+        loop {
+            let message = message(&mut self.socket).await;
+            assert_eq!(message["prev"], self.seq, "{message}");
+            self.seq = message["seq"].as_u64().expect("a seq");
+            if message["type"] == name {
+                return message;
+            }
+        }
+    }
+
+    /// A member is also updated when the seat is another one.
+    async fn until_bob_is(&mut self, presence: &str) {
+        loop {
+            let member = self.until("member.updated").await["data"]["member"].take();
+            if member["user"] == "bob" && member["presence"] == presence {
+                return;
+            }
+        }
+    }
+}
+
+/// With the node's own streams: being connected is being in the room, and what a call does is told to whom it concerns.
+#[tokio::test]
+async fn a_guest_comes_applies_sits_and_goes() {
+    let server = server();
+    let body = json!({"room": "demo", "host": {"user": "ann"}, "seat_mode": "apply"});
+    let made = call("POST", "/v1/rooms").by("service").json(body).to(&server).await;
+    assert_eq!(made.outcome(), "201", "{}", made.text);
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("an address");
+    let routes = server.router.clone();
+    tokio::spawn(async move { axum::serve(listener, routes).await });
+    let listen = async |who: &str, query: &str| {
+        let tcp = TcpStream::connect(address).await.expect("connects");
+        let url = format!("ws://{address}/v1/rooms/demo/events?token={}{query}", token(who));
+        client_async(url, tcp).await.expect("upgrades").0
+    };
+    let attend = async |who: &str| {
+        let mut socket = listen(who, "").await;
+        let snapshot = message(&mut socket).await;
+        assert_eq!(snapshot["type"], "snapshot");
+        let seq = snapshot["seq"].as_u64().expect("a seq");
+        Attendee { socket, seq }
+    };
+    let mut ann = attend("host").await;
+    let mut bob = attend("member").await;
+    let joined = ann.until("member.joined").await;
+    assert_eq!(joined["data"]["member"]["user"], "bob");
+
+    let post = async |uri: &str, who: &str| {
+        let answer = call("POST", uri).by(who).json(json!({})).to(&server).await;
+        assert!(answer.status.is_success(), "{}", answer.text);
+    };
+    post("/v1/rooms/demo/applications", "member").await;
+    let received = ann.until("application.received").await;
+    assert_eq!(received["data"]["request"]["guest"]["user"], "bob");
+    let mut again = listen("host", "").await;
+    let snapshot = message(&mut again).await;
+    assert_eq!(snapshot["data"]["room"]["applications"][0]["guest"]["user"], "bob");
+    assert_eq!(snapshot["data"]["you"]["role"], "host");
+    let seq = snapshot["seq"].as_u64().expect("a seq");
+    let mut ann = Attendee { socket: again, seq };
+    post("/v1/rooms/demo/applications/bob/accept", "host").await;
+    let granted = bob.until("seat.granted").await;
+    assert_eq!((&granted["data"]["seat"], &granted["to"]), (&json!(1), &json!("bob")));
+    assert!(
+        granted["data"]["connect_by_in_ms"]
+            .as_u64()
+            .is_some_and(|ms| (10_000..=15_000).contains(&ms))
+    );
+    let changed = ann.until("seats.changed").await;
+    assert_eq!(changed["data"]["joined"][0]["user"]["user"], "bob");
+
+    let place = format!("&after={}.{}", changed["epoch"], bob.seq);
+    drop(bob.socket);
+    ann.until_bob_is("suspended").await;
+    let mut bob = Attendee {
+        socket: listen("member", &place).await,
+        seq: bob.seq,
+    };
+    bob.until("seats.changed").await;
+    ann.until_bob_is("online").await;
+
+    let ended = call("DELETE", "/v1/rooms/demo").by("host").to(&server).await;
+    assert_eq!(ended.outcome(), "200", "{}", ended.text);
+    for attendee in [&mut ann, &mut bob] {
+        attendee.until("room.ended").await;
+        assert_eq!(farewell(&mut attendee.socket).await, (4004, "room_ended".into()));
+    }
+    let late = call("GET", "/v1/rooms/demo/events")
+        .by("member")
+        .header("accept", "text/event-stream");
+    assert_eq!(late.to(&server).await.outcome(), "410 room_ended");
+}
+
 /// Resident memory of this process, in KiB.
 fn resident_kib() -> usize {
     let status = std::fs::read_to_string("/proc/self/status").expect("is there");
