@@ -83,6 +83,13 @@ export class Live {
     return this.state.seats.filter((seat) => seat.seat > 0 && !seat.user && !seat.locked).map((seat) => seat.seat);
   }
 
+  /** How many are here: the count comes when it changes, so until then at least those in sight. */
+  get present() {
+    const { audience, members, seats, me } = this.state;
+    const seated = seats.filter((seat) => seat.user).length + (me.seat === null ? 1 : 0);
+    return Math.max(audience, members.filter((one) => one.presence === "online").length, seated);
+  }
+
   full = () => this.#free().length === 0;
   cooldownMs = () => this.#news.cooldownMs;
   notices = () => this.#news.cards();
@@ -101,7 +108,8 @@ export class Live {
   }
 
   #header() {
-    const { id, phase, host, audience, me, applications, connection } = this.state;
+    const { id, phase, host, me, applications, connection } = this.state;
+    const { present } = this;
     text($("room-name"), id);
     const own = { host: "You are the host", admin: "You are a co-host" }[me.role];
     const with_ = host && me.role !== "host" ? `with ${name(host)}` : "";
@@ -109,8 +117,8 @@ export class Live {
     const offline = connection !== "online";
     text($("phase"), offline ? "OFFLINE" : (PHASES[phase] ?? phase));
     set($("phase"), "data", { phase: offline ? "offline" : phase });
-    text($("count"), String(audience));
-    set($("count"), "aria-label", audience === 1 ? "1 person here" : `${audience} people here`);
+    text($("count"), String(present));
+    set($("count"), "aria-label", present === 1 ? "1 person here" : `${present} people here`);
     const waiting = this.runs && applications.length ? `(${applications.length}) ` : "";
     if (document.title !== `${waiting}${id} · costage`) document.title = `${waiting}${id} · costage`;
   }

@@ -24,7 +24,7 @@ export class People {
     const seated = state.seats.filter((seat) => seat.user);
     keyed(this.#stage, seated, (seat) => seat.user.user, (seat) => this.#seated(seat));
     const others = runs ? state.members.filter((one) => !seated.some((seat) => seat.user.user === one.user)) : [];
-    const all = Math.max(state.audience, others.length);
+    const all = this.#live.present;
     text(this.#heading, runs ? `Audience · ${others.length}` : "Audience");
     const unnamed = runs
       ? others.length ? "" : "Nobody else is here yet. Share the link in the settings."
