@@ -55,7 +55,7 @@ impl Room {
                     MovePolicy::Swap => Action::Move { oneself: false, admin },
                     MovePolicy::Abort | MovePolicy::Replace => Action::Kick { admin },
                 };
-                self.permit_displacing(standing, &other.user == &by.person.user, action)?;
+                self.permit_displacing(standing, other.user == by.person.user, action)?;
             }
         }
         if other.is_some() && step.policy == MovePolicy::Swap {
