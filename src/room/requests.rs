@@ -658,7 +658,7 @@ impl Room {
             RequestState::Failed | RequestState::Pending => (Code::AlreadyProcessed, "it came to nothing"),
         };
         Err(Refusal {
-            processed_by: request.processed_by,
+            processed_by: request.processed_by.map(Box::new),
             decision: Some(request.state),
             seat: request.granted.or(seat),
             ..Refusal::new(code, detail)

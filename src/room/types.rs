@@ -355,8 +355,8 @@ pub struct Refusal {
     pub retry_after: Option<Duration>,
     /// The room's version, where a room was found.
     pub version: Option<u64>,
-    /// Of `conflict` and `request_cancelled`: who answered the request, and how.
-    pub processed_by: Option<Person>,
+    /// Of `conflict` and `request_cancelled`: who answered the request, and how. Boxed, since every result has room for it.
+    pub processed_by: Option<Box<Person>>,
     pub decision: Option<RequestState>,
     /// Of `already_accepted` and `already_seated`: where.
     pub seat: Option<SeatIndex>,
