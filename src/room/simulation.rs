@@ -434,7 +434,7 @@ fn aimed(room: &Room, now: std::time::Instant, aim: Aim, which: usize) -> Option
             Command::Ask {
                 seat: sitting(which)?.1,
                 audio: true,
-                video: which % 2 == 0,
+                video: which.is_multiple_of(2),
             },
         ),
         Aim::SetFlags(by, patch) => (
@@ -546,7 +546,7 @@ fn guests(snapshot: &Snapshot) -> BTreeMap<usize, UserId> {
 
 fn runs() -> u32 {
     let asked = std::env::var("COSTAGE_SIMULATIONS").ok();
-    asked.and_then(|runs| runs.parse().ok()).unwrap_or(500)
+    asked.and_then(|runs| runs.parse().ok()).unwrap_or(400)
 }
 
 proptest! {

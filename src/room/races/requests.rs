@@ -49,7 +49,7 @@ fn one_accepts_and_one_rejects() {
             let refusal = run.refusal(late);
             assert_eq!(
                 (refusal.processed_by.clone(), refusal.decision),
-                (Some(by), Some(decision))
+                (Some(Box::new(by)), Some(decision))
             );
             run.sits("bob", accepted.then_some(1));
         },
