@@ -188,7 +188,7 @@ test("a host invites, is declined, accepted, removes the guest, and locks the se
     await lists(host, "candidates", ["CLEO"]);
     await logs(bob, "onHostInvitationReceived ANN");
     await press(bob, "reject");
-    await logs(host, "onHostInvitationResponded false BOB");
+    await logs(host, "onHostInvitationResponded false BOB ann");
     await lists(host, "invitees", []);
 
     await press(host, "invite", "cleo");
@@ -204,7 +204,7 @@ test("a host invites, is declined, accepted, removes the guest, and locks the se
     assert.deepEqual(invitations.map((one) => [one.guest.user, one.seat, lasting(one)]), [["bob", 2, 30]]);
     await bob.locator("dialog[open]").waitFor();
     await press(bob, "accept");
-    await logs(host, "onHostInvitationResponded true BOB");
+    await logs(host, "onHostInvitationResponded true BOB ann");
     await lists(host, "connected", ["0 ann 00", "2 BOB 11"]);
     await lists(host, "seats", ["0 ann", "1 empty", "2 bob", "3 empty"]);
     await lists(host, "candidates", ["CLEO"]);
@@ -230,4 +230,39 @@ test("a host invites, is declined, accepted, removes the guest, and locks the se
     await host.locator('[data-seat="2"] button').click();
     await lists(bob, "locked", ["1"], "li");
     clean(host, bob, cleo);
+  }));
+
+test("answers that come at once, and requests that cross", (t) =>
+  kept(t, browser, server, async () => {
+    const mode = (seat_mode) => api(server, "PATCH", `/v1/rooms/${room}`, { room, body: { seat_mode } });
+    await mode("free");
+    const host = await open("ann", "host");
+    const bob = await open("bob");
+    await press(bob, "apply");
+    await logs(bob, "onGuestApplicationResponded true BOB");
+    await shows(bob, "devices", "microphone 1, camera 1");
+    await press(bob, "leave");
+    // The answer came after the call, so the panel does not wait for another.
+    await shows(bob, "standing", "watching");
+
+    await mode("apply");
+    await press(bob, "apply");
+    await lists(host, "applicants", ["BOB"]);
+    await host.evaluate(async () => (await import("costage")).useCoGuestState().inviteToSeat({ userId: "bob", timeout: 30 }));
+    await logs(host, "onHostInvitationResponded true BOB ann");
+    await shows(bob, "devices", "microphone 1, camera 1");
+    assert.equal((await lines(bob, "log")).filter((line) => line === "onGuestApplicationResponded true ANN").length, 1);
+    await press(bob, "leave");
+    await shows(bob, "standing", "watching");
+
+    await press(host, "invite", "bob");
+    await logs(bob, "onHostInvitationReceived ANN");
+    await bob.evaluate(() => document.querySelector("dialog").close());
+    await press(bob, "apply");
+    await eventually("a second answer", async () => (await lines(bob, "log")).filter((line) => line === "onGuestApplicationResponded true ANN").length === 2);
+    await shows(bob, "standing", "on a seat");
+    await shows(bob, "devices", "microphone 1, camera 1");
+    await lists(host, "invitees", []);
+    assert.equal((await lines(host, "log")).filter((line) => line === "onHostInvitationResponded true BOB ann").length, 2);
+    clean(host, bob);
   }));

@@ -20,7 +20,7 @@ export const HostPanel = {
       [CoHostEvent.onGuestApplicationReceived]: ({ guestUser }) => guestUser.userName,
       [CoHostEvent.onGuestApplicationCancelled]: ({ guestUser }) => guestUser.userName,
       [CoHostEvent.onGuestApplicationProcessedByOtherHost]: ({ guestUser, hostUser }) => `${guestUser.userName} ${hostUser.userName}`,
-      [CoHostEvent.onHostInvitationResponded]: ({ isAccept, guestUser }) => `${isAccept} ${guestUser.userName}`,
+      [CoHostEvent.onHostInvitationResponded]: ({ isAccept, guestUser, inviterId }) => `${isAccept} ${guestUser.userName} ${inviterId}`,
       [CoHostEvent.onHostInvitationNoResponse]: ({ guestUser, reason }) => `${guestUser.userName} ${reason}`,
     });
 
