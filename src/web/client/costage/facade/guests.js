@@ -111,7 +111,7 @@ function matched(asked) {
  * each. A quick answer waits for its call; where both sides asked for the same, no event comes and the call is the answer.
  */
 function questions() {
-  const held = [];
+  const held = []; // at most one of each pending request, for as long as a call lasts
   let asking = 0;
   let emit = () => {};
   const release = () => {
