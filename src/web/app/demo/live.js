@@ -167,7 +167,7 @@ export class Live {
 
   unblockSound() {
     this.soundIsBlocked = false;
-    for (const video of document.querySelectorAll("#tiles video, #program video")) video.play().catch(() => {});
+    for (const element of document.querySelectorAll("#tiles audio, #program video")) element.play().catch(() => {});
     this.render();
   }
 

@@ -8,7 +8,10 @@ const QUALITY = { good: "Connection good", weak: "Connection weak", lost: "Conne
 /** `{element, update(item)}` for one item of `items()` in stage.js; `onMenu(item, button)` opens what can be done. */
 export function tile(first, { onMenu, onBlocked }) {
   let item = first;
-  const video = h("video", { autoplay: true, playsInline: true, "aria-hidden": "true" });
+  const video = h("video", { autoplay: true, muted: true, playsInline: true, "aria-hidden": "true" });
+  // Apart from the picture: a video element plays no sound before its first frame, and a guest with a microphone only
+  // never sends one.
+  const sound = h("audio", { autoplay: true, "aria-hidden": "true" });
   const picture = face(first.person);
   const bars = h("span", { class: "bars", role: "img", hidden: true }, h("i"), h("i"), h("i"));
   const button = h("button", { type: "button", class: "tile-menu", "aria-haspopup": "menu", "aria-expanded": "false" }, icon("more"));
@@ -20,7 +23,7 @@ export function tile(first, { onMenu, onBlocked }) {
   const camera = mark("camera-off");
   const words = h("span", { class: "unseen" });
   const foot = h("div", { class: "tile-foot" }, role, label, words, microphone.element, camera.element);
-  const element = h("li", { class: "tile" }, video, picture, state, foot, h("div", { class: "tile-head" }, bars, button));
+  const element = h("li", { class: "tile" }, video, sound, picture, state, foot, h("div", { class: "tile-head" }, bars, button));
 
   return {
     element,
@@ -29,7 +32,8 @@ export function tile(first, { onMenu, onBlocked }) {
       item = next;
       const { seat, source, person, own } = item;
       const screen = source === "screen";
-      attach(video, item, onBlocked);
+      attach(video, item.stream)?.catch(() => {}); // without a picture the face is shown
+      listen(sound, item, onBlocked);
       reface(picture, person);
       element.style.setProperty("--hue", picture.style.getPropertyValue("--hue"));
       set(element, "data", {
@@ -57,7 +61,7 @@ export function tile(first, { onMenu, onBlocked }) {
       update(button, { hidden: !item.menu || screen, "aria-label": `What you can do with ${own ? "your seat" : who}, ${item.host ? "host" : `seat ${seat.seat}`}` });
     },
     remove() {
-      video.srcObject = null;
+      video.srcObject = sound.srcObject = null;
     },
   };
 }
@@ -75,14 +79,18 @@ function mark(first) {
   };
 }
 
-/** The stream into the element, and the sound as wanted. */
-function attach(video, { stream, own, sound, sink }, onBlocked) {
-  video.muted = own || !sound;
-  if (video.srcObject !== stream) video.srcObject = stream;
-  if (sink !== undefined && video.sinkId !== undefined && video.sinkId !== sink) video.setSinkId(sink).catch(() => {});
-  if (!stream || !video.paused) return;
-  video.play().catch((error) => {
-    if (error.name === "NotAllowedError" && !video.muted) onBlocked();
+/** The stream into an element that plays it. */
+function attach(element, stream) {
+  if (element.srcObject !== stream) element.srcObject = stream;
+  return stream && element.paused ? element.play() : null;
+}
+
+/** The sound as wanted; never one's own. */
+function listen(audio, { stream, own, sound, sink }, onBlocked) {
+  audio.muted = !sound;
+  if (sink !== undefined && audio.sinkId !== undefined && audio.sinkId !== sink) audio.setSinkId(sink).catch(() => {});
+  attach(audio, own ? null : stream)?.catch((error) => {
+    if (error.name === "NotAllowedError" && sound) onBlocked();
   });
 }
 
