@@ -348,7 +348,10 @@ impl Actor {
         self.catch_up(now);
         match request {
             Request::Compare { settings, reply } => match self.compare(&settings, now) {
-                Ok(snapshot) => self.close_turn(Some(Answer::Compared { reply, snapshot }), now),
+                Ok(snapshot) => {
+                    let snapshot = Box::new(snapshot);
+                    self.close_turn(Some(Answer::Compared { reply, snapshot }), now);
+                }
                 Err(refusal) => drop(reply.send(Err(refusal))),
             },
             Request::Snapshot(reply) => drop(reply.send(self.room.snapshot(now))),
@@ -394,10 +397,10 @@ impl Actor {
         let answer = match outcome {
             Ok(committed) => Some(Answer::Commanded {
                 reply,
-                commanded: Commanded {
+                commanded: Box::new(Commanded {
                     snapshot: self.room.snapshot(now),
                     outcome: committed.outcome,
-                },
+                }),
             }),
             Err(refusal) => {
                 let _ = reply.send(Err(refusal));

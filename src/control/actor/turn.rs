@@ -48,11 +48,11 @@ pub(super) struct Turn {
 pub(super) enum Answer {
     Commanded {
         reply: Reply<Result<Commanded, Refusal>>,
-        commanded: Commanded,
+        commanded: Box<Commanded>,
     },
     Compared {
         reply: Reply<Result<Snapshot, Refusal>>,
-        snapshot: Snapshot,
+        snapshot: Box<Snapshot>,
     },
     Subscribed {
         reply: Reply<Result<Subscription, Refusal>>,
@@ -299,8 +299,8 @@ impl Actor {
     /// A reply that nobody waits for is no error: the caller hung up.
     fn answer(&mut self, answer: Answer, failure: Option<Refusal>) {
         match answer {
-            Answer::Commanded { reply, commanded } => drop(reply.send(failure.map_or(Ok(commanded), Err))),
-            Answer::Compared { reply, snapshot } => drop(reply.send(failure.map_or(Ok(snapshot), Err))),
+            Answer::Commanded { reply, commanded } => drop(reply.send(failure.map_or(Ok(*commanded), Err))),
+            Answer::Compared { reply, snapshot } => drop(reply.send(failure.map_or(Ok(*snapshot), Err))),
             Answer::Subscribed {
                 reply,
                 reader,
