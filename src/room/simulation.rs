@@ -21,6 +21,8 @@ enum Step {
     Command(Box<(Principal, Command)>),
     /// The command before, once more, by the same person.
     Again,
+    /// Something that can be done, to one of those it can be done to.
+    Aim(Aim, usize),
     Join(Principal),
     Lose(UserId),
     Transport(TransportNews),
@@ -32,6 +34,28 @@ enum Step {
     /// Exactly to the next deadline.
     ToDeadline,
     Crash(u64),
+}
+
+/// What is aimed at somebody or something there is, since commands at random mostly miss.
+#[derive(Clone, Debug)]
+enum Aim {
+    Accept(Principal, Option<SeatIndex>),
+    Reject(Principal),
+    CancelApplication,
+    Consent,
+    Decline,
+    CancelInvitation(Principal),
+    Move(Principal, SeatIndex, MovePolicy),
+    MoveMyself(SeatIndex),
+    Swap(Principal, usize),
+    Kick(Principal),
+    Leave,
+    Ask(Principal),
+    SetFlags(Principal, SeatFlagsPatch),
+    Mute(SeatFlagsPatch),
+    Up(SourceKind),
+    Lost(SourceKind),
+    Media(SourceKind, Option<SourceStatus>),
 }
 
 fn token(name: &str) -> Principal {
@@ -252,20 +276,43 @@ fn any_host_command() -> impl Strategy<Value = Command> {
 }
 
 fn any_media() -> impl Strategy<Value = MediaNews> {
+    (any_user(), any_kind(), any_status()).prop_map(|(user, kind, status)| MediaNews { user, kind, status })
+}
+
+fn any_kind() -> impl Strategy<Value = SourceKind> {
+    prop_oneof![4 => Just(SourceKind::Camera), 1 => Just(SourceKind::Screen)]
+}
+
+fn any_status() -> impl Strategy<Value = Option<SourceStatus>> {
     let status = (any::<bool>(), any::<bool>()).prop_map(|(audio, video)| SourceStatus {
         audio,
         video,
         ..SourceStatus::default()
     });
-    (any_user(), any_kind(), prop::option::weighted(0.8, status)).prop_map(|(user, kind, status)| MediaNews {
-        user,
-        kind,
-        status,
-    })
+    prop::option::weighted(0.8, status)
 }
 
-fn any_kind() -> impl Strategy<Value = SourceKind> {
-    prop_oneof![4 => Just(SourceKind::Camera), 1 => Just(SourceKind::Screen)]
+fn any_aim() -> impl Strategy<Value = Aim> {
+    let policy = prop::sample::select(vec![MovePolicy::Abort, MovePolicy::Replace, MovePolicy::Swap]);
+    prop_oneof![
+        8 => (any_host(), prop::option::weighted(0.2, any_seat())).prop_map(|(by, seat)| Aim::Accept(by, seat)),
+        2 => any_host().prop_map(Aim::Reject),
+        1 => Just(Aim::CancelApplication),
+        6 => Just(Aim::Consent),
+        1 => Just(Aim::Decline),
+        1 => any_host().prop_map(Aim::CancelInvitation),
+        4 => (any_host(), any_seat(), policy).prop_map(|(by, to, policy)| Aim::Move(by, to, policy)),
+        2 => any_seat().prop_map(Aim::MoveMyself),
+        2 => (any_host(), 0..10usize).prop_map(|(by, other)| Aim::Swap(by, other)),
+        2 => any_host().prop_map(Aim::Kick),
+        1 => Just(Aim::Leave),
+        1 => any_host().prop_map(Aim::Ask),
+        3 => (any_host(), any_flags()).prop_map(|(by, patch)| Aim::SetFlags(by, patch)),
+        2 => any_flags().prop_map(Aim::Mute),
+        8 => any_kind().prop_map(Aim::Up),
+        4 => any_kind().prop_map(Aim::Lost),
+        4 => (any_kind(), any_status()).prop_map(|(kind, status)| Aim::Media(kind, status)),
+    ]
 }
 
 fn any_step() -> impl Strategy<Value = Step> {
@@ -290,6 +337,7 @@ fn any_step() -> impl Strategy<Value = Step> {
         });
     let promoted = prop::sample::select(&GUESTS[..]).prop_map(|name| principal(name, Role::Admin));
     prop_oneof![
+        100 => (any_aim(), 0..100usize).prop_map(|(aim, which)| Step::Aim(aim, which)),
         40 => any_guest_command().prop_map(|given| Step::Command(Box::new(given))),
         30 => (any_host(), any_host_command()).prop_map(|given| Step::Command(Box::new(given))),
         25 => (any_host(), any_seat_command()).prop_map(|given| Step::Command(Box::new(given))),
@@ -304,7 +352,7 @@ fn any_step() -> impl Strategy<Value = Step> {
         4 => any_user().prop_map(Step::Lose),
         25 => news.prop_map(Step::Transport),
         8 => any_media().prop_map(Step::Media),
-        2 => prop::bool::weighted(0.7).prop_map(Step::Capacity),
+        2 => prop::bool::weighted(0.9).prop_map(Step::Capacity),
         2 => (0..4usize, 0..2usize).prop_map(|(viewers, strangers)| Step::Audience(viewers, strangers.min(viewers))),
         2 => prop::collection::btree_map(any_user(), -90..=-10i8, 0..4).prop_map(Step::Levels),
         8 => (0..3_000u64).prop_map(Step::Pass),
@@ -312,6 +360,112 @@ fn any_step() -> impl Strategy<Value = Step> {
         5 => Just(Step::ToDeadline),
         3 => (0..20_000u64).prop_map(Step::Crash),
     ]
+}
+
+/// The command or news an aim comes to in this room; `None`: there is nobody to aim at.
+fn aimed(room: &Room, now: std::time::Instant, aim: Aim, which: usize) -> Option<Step> {
+    let one_of = |kind| {
+        let requests = room.requests(kind);
+        let request = requests.get(which.checked_rem(requests.len())?)?;
+        Some(request.guest.user.clone())
+    };
+    let applicant = || one_of(RequestKind::Application);
+    let invited = || one_of(RequestKind::Invitation);
+    let seats = room.snapshot(now).seats.into_iter().zip(0..).skip(1);
+    let seated: Vec<(UserId, SeatIndex)> = seats
+        .filter_map(|(seat, index)| Some((seat.occupancy.person()?.user.clone(), SeatIndex(index))))
+        .collect();
+    let sitting = |which: usize| seated.get(which.checked_rem(seated.len())?).cloned();
+    let by_guest = |user: &UserId| token(user.as_str());
+    let shift = |from, to, policy| Command::Move {
+        from,
+        to,
+        policy,
+        user: None,
+        if_version: None,
+    };
+    let (request, reason) = (None, None);
+    let (by, command) = match aim {
+        Aim::Accept(by, seat) => (
+            by,
+            Command::AcceptApplication {
+                user: applicant()?,
+                seat,
+                request,
+            },
+        ),
+        Aim::Reject(by) => (
+            by,
+            Command::RejectApplication {
+                user: applicant()?,
+                reason,
+                request,
+            },
+        ),
+        Aim::CancelApplication => (
+            by_guest(&applicant()?),
+            Command::CancelApplication { user: applicant()? },
+        ),
+        Aim::Consent => (by_guest(&invited()?), Command::AcceptInvitation { request }),
+        Aim::Decline => (by_guest(&invited()?), Command::RejectInvitation { reason, request }),
+        Aim::CancelInvitation(by) => (by, Command::CancelInvitation { user: invited()? }),
+        Aim::Move(by, to, policy) => (by, shift(sitting(which)?.1, to, policy)),
+        Aim::MoveMyself(to) => {
+            let (user, from) = sitting(which)?;
+            (by_guest(&user), shift(from, to, MovePolicy::Abort))
+        }
+        Aim::Swap(by, other) => (by, shift(sitting(which)?.1, sitting(other)?.1, MovePolicy::Swap)),
+        Aim::Kick(by) => {
+            let (user, seat) = sitting(which)?;
+            let kick = Command::Unseat {
+                seat,
+                user: Some(user),
+                reason,
+                if_version: None,
+            };
+            (by, kick)
+        }
+        Aim::Leave => {
+            let (user, _) = sitting(which)?;
+            (by_guest(&user), Command::UnseatUser { user, reason })
+        }
+        Aim::Ask(by) => (
+            by,
+            Command::Ask {
+                seat: sitting(which)?.1,
+                audio: true,
+                video: which.is_multiple_of(2),
+            },
+        ),
+        Aim::SetFlags(by, patch) => (
+            by,
+            Command::SetFlags {
+                seat: sitting(which)?.1,
+                patch,
+            },
+        ),
+        Aim::Mute(patch) => {
+            let (user, seat) = sitting(which)?;
+            (by_guest(&user), Command::SetFlags { seat, patch })
+        }
+        Aim::Up(kind) => {
+            return Some(Step::Transport(TransportNews::Up {
+                user: sitting(which)?.0,
+                kind,
+            }));
+        }
+        Aim::Lost(kind) => {
+            return Some(Step::Transport(TransportNews::Lost {
+                user: sitting(which)?.0,
+                kind,
+            }));
+        }
+        Aim::Media(kind, status) => {
+            let user = sitting(which)?.0;
+            return Some(Step::Media(MediaNews { user, kind, status }));
+        }
+    };
+    Some(Step::Command(Box::new((by, command))))
 }
 
 /// Fills in the version a command was meant for.
@@ -340,6 +494,11 @@ fn apply(twin: &mut Twin, step: Step, last: &mut Option<(Principal, Command)>) {
                 let _answer = twin.command(&by, command);
             }
         }
+        Step::Aim(aim, which) => {
+            if let Some(step) = aimed(&twin.room, twin.now, aim, which) {
+                apply(twin, step, last);
+            }
+        }
         Step::Join(by) => {
             let _entered = twin.join(&by);
         }
@@ -350,7 +509,7 @@ fn apply(twin: &mut Twin, step: Step, last: &mut Option<(Principal, Command)>) {
         Step::Audience(viewers, strangers) => twin.audience(viewers, strangers),
         Step::Levels(levels) => twin.levels(levels),
         Step::Pass(ms) => twin.pass(Duration::from_millis(ms)),
-        Step::ToDeadline => twin.to_deadline(),
+        Step::ToDeadline => twin.until_deadline(),
         Step::Crash(ms) => twin.crash(Duration::from_millis(ms)),
     }
 }
@@ -387,7 +546,7 @@ fn guests(snapshot: &Snapshot) -> BTreeMap<usize, UserId> {
 
 fn runs() -> u32 {
     let asked = std::env::var("COSTAGE_SIMULATIONS").ok();
-    asked.and_then(|runs| runs.parse().ok()).unwrap_or(500)
+    asked.and_then(|runs| runs.parse().ok()).unwrap_or(400)
 }
 
 proptest! {
@@ -396,14 +555,29 @@ proptest! {
     fn the_machine_does_what_the_model_does(
         mode in prop_oneof![6 => Just(SeatMode::Apply), 2 => Just(SeatMode::Free), 1 => Just(SeatMode::External)],
         max_guests in 1..5u8,
+        peopled in prop::bool::weighted(0.8),
         steps in prop::collection::vec(any_step(), 1..200),
     ) {
-        let mut twin = Twin::new(Settings { max_guests, ..settings(mode) }, 9);
+        let fresh = || {
+            let mut twin = Twin::new(Settings { max_guests, ..settings(mode) }, 9);
+            for name in PEOPLE[..8].iter().filter(|_| peopled) {
+                twin.join(&token(name)).unwrap();
+            }
+            twin
+        };
+        let mut twin = fresh();
         let mut last = None;
+        let mut ended = 0;
         for step in steps {
             let before = twin.room.snapshot(twin.now);
             apply(&mut twin, step, &mut last);
-            check_transition(&before, &twin.room.snapshot(twin.now));
+            let after = twin.room.snapshot(twin.now);
+            check_transition(&before, &after);
+            // What an ended room refuses is soon seen.
+            ended += usize::from(after.phase == Phase::Ended);
+            if ended > 4 {
+                (twin, ended) = (fresh(), 0);
+            }
         }
     }
 }

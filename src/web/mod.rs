@@ -48,26 +48,94 @@ const ASSETS: &[Asset] = &[
     asset!("/app/watch.js", "app/watch.js", "text/javascript; charset=utf-8"),
     asset!("/app/publish.js", "app/publish.js", "text/javascript; charset=utf-8"),
     asset!("/app/words.js", "app/words.js", "text/javascript; charset=utf-8"),
-    asset!("/app/demo/cards.js", "app/demo/cards.js", "text/javascript; charset=utf-8"),
-    asset!("/app/demo/controls.js", "app/demo/controls.js", "text/javascript; charset=utf-8"),
+    asset!(
+        "/app/demo/cards.js",
+        "app/demo/cards.js",
+        "text/javascript; charset=utf-8"
+    ),
+    asset!(
+        "/app/demo/controls.js",
+        "app/demo/controls.js",
+        "text/javascript; charset=utf-8"
+    ),
     asset!("/app/demo/demo.css", "app/demo/demo.css", "text/css; charset=utf-8"),
-    asset!("/app/demo/devices.js", "app/demo/devices.js", "text/javascript; charset=utf-8"),
-    asset!("/app/demo/dialog.js", "app/demo/dialog.js", "text/javascript; charset=utf-8"),
+    asset!(
+        "/app/demo/devices.js",
+        "app/demo/devices.js",
+        "text/javascript; charset=utf-8"
+    ),
+    asset!(
+        "/app/demo/dialog.js",
+        "app/demo/dialog.js",
+        "text/javascript; charset=utf-8"
+    ),
     asset!("/app/demo/dom.js", "app/demo/dom.js", "text/javascript; charset=utf-8"),
-    asset!("/app/demo/join.js", "app/demo/join.js", "text/javascript; charset=utf-8"),
-    asset!("/app/demo/layout.js", "app/demo/layout.js", "text/javascript; charset=utf-8"),
-    asset!("/app/demo/live.js", "app/demo/live.js", "text/javascript; charset=utf-8"),
-    asset!("/app/demo/main.js", "app/demo/main.js", "text/javascript; charset=utf-8"),
-    asset!("/app/demo/news.js", "app/demo/news.js", "text/javascript; charset=utf-8"),
-    asset!("/app/demo/panel.js", "app/demo/panel.js", "text/javascript; charset=utf-8"),
-    asset!("/app/demo/people.js", "app/demo/people.js", "text/javascript; charset=utf-8"),
-    asset!("/app/demo/quality.js", "app/demo/quality.js", "text/javascript; charset=utf-8"),
-    asset!("/app/demo/requests.js", "app/demo/requests.js", "text/javascript; charset=utf-8"),
-    asset!("/app/demo/seats.js", "app/demo/seats.js", "text/javascript; charset=utf-8"),
-    asset!("/app/demo/settings.js", "app/demo/settings.js", "text/javascript; charset=utf-8"),
+    asset!(
+        "/app/demo/join.js",
+        "app/demo/join.js",
+        "text/javascript; charset=utf-8"
+    ),
+    asset!(
+        "/app/demo/layout.js",
+        "app/demo/layout.js",
+        "text/javascript; charset=utf-8"
+    ),
+    asset!(
+        "/app/demo/live.js",
+        "app/demo/live.js",
+        "text/javascript; charset=utf-8"
+    ),
+    asset!(
+        "/app/demo/main.js",
+        "app/demo/main.js",
+        "text/javascript; charset=utf-8"
+    ),
+    asset!(
+        "/app/demo/news.js",
+        "app/demo/news.js",
+        "text/javascript; charset=utf-8"
+    ),
+    asset!(
+        "/app/demo/panel.js",
+        "app/demo/panel.js",
+        "text/javascript; charset=utf-8"
+    ),
+    asset!(
+        "/app/demo/people.js",
+        "app/demo/people.js",
+        "text/javascript; charset=utf-8"
+    ),
+    asset!(
+        "/app/demo/quality.js",
+        "app/demo/quality.js",
+        "text/javascript; charset=utf-8"
+    ),
+    asset!(
+        "/app/demo/requests.js",
+        "app/demo/requests.js",
+        "text/javascript; charset=utf-8"
+    ),
+    asset!(
+        "/app/demo/seats.js",
+        "app/demo/seats.js",
+        "text/javascript; charset=utf-8"
+    ),
+    asset!(
+        "/app/demo/settings.js",
+        "app/demo/settings.js",
+        "text/javascript; charset=utf-8"
+    ),
     asset!("/app/demo/stage.css", "app/demo/stage.css", "text/css; charset=utf-8"),
-    asset!("/app/demo/stage.js", "app/demo/stage.js", "text/javascript; charset=utf-8"),
-    asset!("/app/demo/tile.js", "app/demo/tile.js", "text/javascript; charset=utf-8"),
+    asset!(
+        "/app/demo/stage.js",
+        "app/demo/stage.js",
+        "text/javascript; charset=utf-8"
+    ),
+    asset!(
+        "/app/demo/tile.js",
+        "app/demo/tile.js",
+        "text/javascript; charset=utf-8"
+    ),
     asset!("/favicon.svg", "app/favicon.svg", "image/svg+xml"),
     module!("/costage.js"),
     asset!("/costage.d.ts", "client/costage.d.ts", "text/plain; charset=utf-8"),

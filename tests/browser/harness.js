@@ -67,12 +67,19 @@ export async function startServer(args, ports = {}) {
       clearTimeout(timer);
       return end;
     },
+    /** SIGKILL: no time to say goodbye. */
+    async kill() {
+      child.kill("SIGKILL");
+      return exited;
+    },
   };
 }
 
-/** Headless Chromium with a profile of its own. */
-export async function startBrowser() {
-  const browser = await chromium.launch({ executablePath: CHROMIUM, headless: true, args: FLAGS });
+/** Headless Chromium with a profile of its own; `fps` of its fake cameras where the browser's own rate is too much. */
+export async function startBrowser({ fps } = {}) {
+  // The last one of a switch counts.
+  const args = fps ? [...FLAGS, `--use-fake-device-for-media-stream=fps=${fps}`] : FLAGS;
+  const browser = await chromium.launch({ executablePath: CHROMIUM, headless: true, args });
   return {
     /** Opens `url` in a fresh context; `init` runs in the page before its own code. */
     async open(url, { viewport = { width: 1280, height: 800 }, init, ...options } = {}) {

@@ -155,7 +155,7 @@ impl Twin {
     }
 
     /// To the moment the room next wants to be woken.
-    pub fn to_deadline(&mut self) {
+    pub fn until_deadline(&mut self) {
         if let Some(at) = self.room.poll_timeout() {
             self.pass(at - self.now);
         }

@@ -510,11 +510,16 @@ export const devices: Devices;
 
 // ---- the facade: the names of the guest-connection guide for web. It speaks for the newest `Room.connect`.
 
-/** A Vue ref once `useVue` was called, else the same with `subscribe`. */
-export interface Ref<Value> {
+/** What a page watches where there is no Vue. */
+interface PlainRef<Value> {
   readonly value: Value;
-  subscribe(listener: (value: Value) => void): () => void;
 }
+// @ts-ignore: where Vue is not installed there is no such type; it is taken for `any`, which alone is also a 1.
+type VueRef<Value> = import("vue").ComputedRef<Value>;
+/** Vue's ref where Vue is installed (and `useVue` was called), else a value; both with `subscribe`. */
+export type Ref<Value> = ({ is: VueRef<Value> } extends { is: 1 } ? PlainRef<Value> : VueRef<Value>) & {
+  subscribe(listener: (value: Value) => void): () => void;
+};
 
 /** Pass Vue's own: `useVue({ shallowRef, computed })`, before the first `use…State()`. */
 export function useVue(vue: { shallowRef: (value: any) => any; computed: (getter: () => any) => any }): void;
@@ -557,15 +562,39 @@ export enum NoResponseReason {
   AlreadySeated = "alreadySeated",
 }
 
-/** `seatIndex` is there where a seat was named or given; -1: any. */
-export interface CoGuestEventInfo {
-  guestUser?: UserInfo;
-  hostUser?: UserInfo;
-  isAccept?: boolean;
+/** What listeners get of a request. */
+export interface RequestEventInfo {
+  guestUser: UserInfo;
+  /** Who answered an application; who sent an invitation. */
+  hostUser: UserInfo;
+  /** The seat that was named or given; -1: any. */
+  seatIndex: number;
+  extension: string;
+  /** Why it was turned down, or ended without an answer. */
   reason?: string;
-  seatIndex?: number;
-  inviterId?: string;
-  extension?: string;
+}
+export interface InvitationEventInfo extends RequestEventInfo {
+  inviterId: string;
+}
+interface Answers {
+  isAccept: boolean;
+}
+interface NoAnswer {
+  reason: NoResponseReason | (string & {});
+}
+
+/** What the listeners of each event get. */
+export interface CoGuestEventInfos {
+  [CoGuestEvent.onHostInvitationReceived]: InvitationEventInfo;
+  [CoGuestEvent.onHostInvitationCancelled]: InvitationEventInfo;
+  [CoGuestEvent.onGuestApplicationResponded]: RequestEventInfo & Answers;
+  [CoGuestEvent.onGuestApplicationNoResponse]: RequestEventInfo & NoAnswer;
+  [CoGuestEvent.onKickedOffSeat]: { seatIndex: number; hostUser: UserInfo; reason: string };
+  [CoHostEvent.onGuestApplicationReceived]: RequestEventInfo;
+  [CoHostEvent.onGuestApplicationCancelled]: RequestEventInfo;
+  [CoHostEvent.onGuestApplicationProcessedByOtherHost]: RequestEventInfo & Answers;
+  [CoHostEvent.onHostInvitationResponded]: InvitationEventInfo & Answers;
+  [CoHostEvent.onHostInvitationNoResponse]: InvitationEventInfo & NoAnswer;
 }
 
 export interface CoGuestState {
@@ -585,10 +614,18 @@ export interface CoGuestState {
   acceptInvitation(options?: { inviterId?: string }): Promise<void>;
   rejectInvitation(options?: { inviterId?: string; reason?: string }): Promise<void>;
   disConnect(): Promise<void>;
-  subscribeEvent(event: CoGuestEvent | CoHostEvent, listener: (info: CoGuestEventInfo) => void): void;
-  unsubscribeEvent(event: CoGuestEvent | CoHostEvent, listener: (info: CoGuestEventInfo) => void): void;
+  subscribeEvent<Name extends keyof CoGuestEventInfos>(event: Name, listener: (info: CoGuestEventInfos[Name]) => void): void;
+  unsubscribeEvent<Name extends keyof CoGuestEventInfos>(event: Name, listener: (info: CoGuestEventInfos[Name]) => void): void;
 }
 export function useCoGuestState(): CoGuestState;
+
+export interface RegionInfo {
+  x: number;
+  y: number;
+  w: number;
+  h: number;
+  zOrder: number;
+}
 
 export interface SeatInfo {
   index: number;
@@ -598,7 +635,7 @@ export interface SeatInfo {
   /** `null` on an empty seat. */
   userInfo: SeatUserInfo | null;
   /** Where the program shows the seat, in pixels of `canvas`; `null` if it does not, or the layout is not known. */
-  region: { x: number; y: number; w: number; h: number; zOrder: number } | null;
+  region: RegionInfo | null;
 }
 
 export enum MoveSeatPolicy {
@@ -615,6 +652,12 @@ export enum LiveSeatEvent {
   onLocalCameraClosedByAdmin = "onLocalCameraClosedByAdmin",
   onLocalMicrophoneOpenedByAdmin = "onLocalMicrophoneOpenedByAdmin",
   onLocalMicrophoneClosedByAdmin = "onLocalMicrophoneClosedByAdmin",
+}
+
+export interface LiveSeatEventInfo {
+  /** Which host or admin. */
+  operator: UserInfo;
+  policy: DeviceControlPolicy;
 }
 
 export interface LiveSeatState {
@@ -639,8 +682,8 @@ export interface LiveSeatState {
   /** Plays the program (or, on a seat, the program without one's own voice) in the element with this id. */
   startPlayStream(options: { view: string | HTMLElement }): Promise<void>;
   stopPlayStream(): Promise<void>;
-  subscribeEvent(event: LiveSeatEvent, listener: (info: any) => void): void;
-  unsubscribeEvent(event: LiveSeatEvent, listener: (info: any) => void): void;
+  subscribeEvent(event: LiveSeatEvent, listener: (info: LiveSeatEventInfo) => void): void;
+  unsubscribeEvent(event: LiveSeatEvent, listener: (info: LiveSeatEventInfo) => void): void;
 }
 export function useLiveSeatState(): LiveSeatState;
 

@@ -197,10 +197,9 @@ export class Seats {
   // ---- the strip
 
   render() {
-    const { state } = this.#live;
-    const speaking = new Set(state.speaking.map((one) => one.seat));
-    const guests = state.seats.filter((seat) => seat.seat > 0);
-    const create = (first) => {
+    const { seats, me, speaking } = this.#live.state;
+    const guests = seats.filter((seat) => seat.seat > 0);
+    const create = ({ seat: first }) => {
       let number = first.seat;
       const picture = face(first.user);
       const lock = icon("lock");
@@ -210,9 +209,8 @@ export class Seats {
       button.addEventListener("click", () => this.menu(number, button));
       return {
         element: h("li", {}, button),
-        update: (seat) => {
+        update: ({ seat, own, speaking }) => {
           number = seat.seat;
-          const own = state.me.seat === seat.seat;
           picture.toggleAttribute("hidden", !seat.user);
           lock.toggleAttribute("hidden", !seat.locked);
           set(plain, "hidden", Boolean(seat.user) || seat.locked);
@@ -224,13 +222,19 @@ export class Seats {
             "aria-label": seatWords(seat, own),
             title: seatWords(seat, own),
             disabled: !this.can(seat),
-            data: { state: seat.state, locked: seat.locked, own, speaking: speaking.has(seat.seat) && Boolean(seat.user) },
+            data: { state: seat.state, locked: seat.locked, own, speaking },
           });
         },
       };
     };
     set($("strip-scroll"), "hidden", guests.length === 0 || this.#live.ui.view === "program");
-    keyed($("strip"), guests, (seat) => String(seat.seat), create);
+    // An entry outlives the render that made it: what may change comes with each update.
+    const items = guests.map((seat) => ({
+      seat,
+      own: me.seat === seat.seat,
+      speaking: Boolean(seat.user) && speaking.some((one) => one.seat === seat.seat),
+    }));
+    keyed($("strip"), items, ({ seat }) => String(seat.seat), create);
   }
 }
 

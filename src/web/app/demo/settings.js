@@ -34,6 +34,8 @@ export class Settings {
   }
 
   render() {
+    // Nobody sees it otherwise, and lists of devices are long.
+    if ($("pane-settings").hidden || !$("panel").open) return;
     const { state, runs, room, ui } = this.#live;
     const { camera, microphone, cameras, microphones, speakers } = room.devices.state;
     this.#camera.fill(named(cameras, "Camera"), camera.deviceId);

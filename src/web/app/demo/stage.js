@@ -63,6 +63,7 @@ export class StageView {
       this.#live.render();
     };
     this.#status = null;
+    this.#count = -1; // what was hidden had no size
     if (view === "program") {
       await this.#stage?.close();
       this.#stage = null;
@@ -134,7 +135,13 @@ export class StageView {
     const nothing = program ? video.readyState < 2 && this.#emptyWords(state, true) : items.length === 0 && this.#emptyWords(state, false);
     set($("empty"), "hidden", !nothing);
     if (nothing) this.#fillEmpty(nothing);
-    this.#count = items.length;
+    this.#fit(items.length);
+  }
+
+  /** Reading sizes makes the browser lay out at once: only when the number of tiles is another. */
+  #fit(count) {
+    if (count === this.#count) return;
+    this.#count = count;
     this.#measure();
   }
 
@@ -161,17 +168,15 @@ export class StageView {
 
   #measure() {
     const { clientWidth: width, clientHeight: height } = $("stage");
-    const { layout, main, side, columns, rows } = arrange(width, height, this.#count);
+    const { layout, main, side, columns, rows } = arrange(width, height, Math.max(0, this.#count));
     const tiles = $("tiles");
     set(tiles, "data", { layout });
     tiles.style.setProperty("--main", `${main[0]}px`);
     tiles.style.setProperty("--side", `repeat(${columns}, ${side[0]}px)`);
     tiles.style.setProperty("--rows", rows);
-    for (const [index, element] of [...tiles.children].entries()) {
-      const [w, h_] = index === 0 ? main : side;
-      element.style.setProperty("--width", `${w}px`);
-      element.style.setProperty("--height", `${h_}px`);
-    }
+    tiles.style.setProperty("--main-height", `${main[1]}px`);
+    tiles.style.setProperty("--side-width", `${side[0]}px`);
+    tiles.style.setProperty("--side-height", `${side[1]}px`);
   }
 }
 

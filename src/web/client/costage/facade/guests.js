@@ -93,8 +93,51 @@ function hear(room, emit) {
   return [...requests, kicked];
 }
 
+const ANSWERS = new Set([
+  CoGuestEvent.onGuestApplicationResponded,
+  CoGuestEvent.onGuestApplicationNoResponse,
+  CoHostEvent.onHostInvitationResponded,
+  CoHostEvent.onHostInvitationNoResponse,
+]);
+
+/** The answer to whoever asked for what the other side had asked for already; `asked` is theirs. */
+function matched(asked) {
+  const told = info({ request: asked, accepted: true, seat: asked.granted?.seat }, { type: "", actor: null });
+  return { ...told, inviterId: told.hostUser.userId };
+}
+
+/**
+ * Calls that ask, and the events that answer them: pages expect an answer after the call has resolved, and one answer to
+ * each. A quick answer waits for its call; where both sides asked for the same, no event comes and the call is the answer.
+ */
+function questions() {
+  const held = []; // at most one of each pending request, for as long as a call lasts
+  let asking = 0;
+  let emit = () => {};
+  const release = () => {
+    for (const [name, info] of asking === 0 ? held.splice(0) : []) emit(name, info);
+  };
+  return {
+    hear(room, to) {
+      emit = to;
+      return hear(room, (name, info) => (ANSWERS.has(name) && (asking > 0 || held.length > 0) ? held.push([name, info]) : emit(name, info)));
+    },
+    async ask(answer, call) {
+      asking += 1;
+      try {
+        const asked = await call();
+        if (asked.matched) held.push([answer, matched(asked)]);
+      } finally {
+        asking -= 1;
+        setTimeout(release); // after what the page does next
+      }
+    },
+  };
+}
+
 function make() {
   const guest = async (call) => void (await call);
+  const { hear, ask } = questions();
   return {
     ...fromRoom({
       connected: (state) => (state?.seats ?? []).filter((seat) => seat.user && seat.state !== "empty").map(seatUser),
@@ -105,13 +148,15 @@ function make() {
     ...events(hear),
 
     applyForSeat: async ({ seatIndex, timeout, extension } = {}) =>
-      guest(room().apply({ seat: seatNumber(seatIndex), timeoutMs: timeoutMs(timeout), extra: extension })),
+      ask(CoGuestEvent.onGuestApplicationResponded, () =>
+        room().apply({ seat: seatNumber(seatIndex), timeoutMs: timeoutMs(timeout), extra: extension })),
     cancelApplication: async () => guest(room().cancelApplication()),
     acceptApplication: async ({ userId, seatIndex }) =>
       guest(room().acceptApplication(userId, { seat: seatNumber(seatIndex) < 0 ? undefined : seatIndex })),
     rejectApplication: async ({ userId, reason }) => guest(room().rejectApplication(userId, { reason })),
     inviteToSeat: async ({ userId, seatIndex, timeout, extension }) =>
-      guest(room().invite(userId, { seat: seatNumber(seatIndex), timeoutMs: timeoutMs(timeout), extra: extension })),
+      ask(CoHostEvent.onHostInvitationResponded, () =>
+        room().invite(userId, { seat: seatNumber(seatIndex), timeoutMs: timeoutMs(timeout), extra: extension })),
     cancelInvitation: async ({ userId, inviteeId = userId }) => guest(room().cancelInvitation(inviteeId)),
     acceptInvitation: async ({ inviterId } = {}) => guest(room().acceptInvitation(invitationOf(inviterId))),
     rejectInvitation: async ({ inviterId, reason } = {}) =>
