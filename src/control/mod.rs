@@ -41,6 +41,7 @@ use crate::{webhook, worker};
 use actor::{NewViewer, Request, Shared};
 use explain::Facts;
 pub use explain::{Explained, Explanation, Health, Link};
+use futures_util::future::join_all;
 use placement::Role;
 use registry::{Found, Registry, RoomHandle, room_not_found};
 use std::sync::Arc;
@@ -473,9 +474,9 @@ impl Node {
     pub async fn stop(&self) {
         self.drain();
         self.close_streams();
-        for handle in self.shared.registry.take_rooms() {
-            ask(&handle, Request::Stop).await;
-        }
+        // All at once: each waits a moment for the workers.
+        let rooms = self.shared.registry.take_rooms();
+        join_all(rooms.iter().map(|room| ask(room, Request::Stop))).await;
         for worker in &self.shared.workers {
             worker.send(worker::Command::Stop);
         }
