@@ -35,6 +35,12 @@ const AGE_MAX: Duration = Duration::from_secs(1);
 /// than what is sent, and dropping to keyframes is the answer.
 const SEND_PATIENCE: Duration = Duration::from_millis(3);
 
+/// When a datagram came, at most `now`. `age`: how long ago that was, as the system's clock says, at `now` + `behind`.
+fn arrival(now: Instant, behind: Duration, age: Option<Duration>) -> Instant {
+    let age = age.filter(|age| *age <= AGE_MAX).unwrap_or_default();
+    now.checked_sub(age.saturating_sub(behind)).unwrap_or(now)
+}
+
 /// End of a datagram in the arena, and when the packet it forwards arrived.
 type Datagram = (usize, Option<Instant>);
 
@@ -117,10 +123,11 @@ impl UdpSocket {
         let (wall, behind) = (SystemTime::now(), now.elapsed());
         let count = self.inbound.receive(self.fd.as_raw_fd());
         for index in 0..count {
-            let stamp = self.inbound.stamp(index);
-            let age = stamp.and_then(|stamp| wall.duration_since(stamp).ok());
-            let age = age.filter(|age| *age <= AGE_MAX).unwrap_or_default();
-            let arrived = now.checked_sub(age.saturating_sub(behind)).unwrap_or(now);
+            let age = self
+                .inbound
+                .stamp(index)
+                .and_then(|stamp| wall.duration_since(stamp).ok());
+            let arrived = arrival(now, behind, age);
             if let Some((bytes, from)) = self.inbound.datagram(index) {
                 each(bytes, from, arrived);
             }
@@ -925,24 +932,45 @@ mod tests {
 
     #[test]
     fn a_late_reader_learns_when_datagrams_came() {
-        const APART: Duration = Duration::from_millis(60);
         let (sender, mut receiver) = (loopback(false), loopback(false));
-        let send = || SockRef::from(&sender.fd).send_to(&[7; 100], &receiver.local().into());
-        let before = Instant::now();
-        send().unwrap();
-        let between = Instant::now();
-        std::thread::sleep(APART);
-        let again = Instant::now();
-        send().unwrap();
-        let now = Instant::now();
-        std::thread::sleep(APART);
+        let stamped_when_sent = || {
+            let before = SystemTime::now();
+            SockRef::from(&sender.fd)
+                .send_to(&[7; 100], &receiver.local.into())
+                .unwrap();
+            let after = SystemTime::now();
+            std::thread::sleep(Duration::from_millis(5));
+            assert_eq!(receiver.inbound.receive(receiver.fd.as_raw_fd()), 1);
+            let stamp = receiver.inbound.stamp(0).expect("a stamp");
+            assert!(stamp >= before, "{stamp:?} {before:?}");
+            stamp <= after
+        };
+        // the kernel begins to stamp a little after the first socket asked for it; until then it stamps what is read
+        assert!(
+            std::iter::repeat_with(stamped_when_sent)
+                .take(200)
+                .any(|at_once| at_once)
+        );
+    }
 
-        let mut arrivals = vec![];
-        assert_eq!(receiver.receive(now, |_, _, arrived| arrivals.push(arrived)), 2);
-        // two clocks are read, one after the other; a busy machine may do something else in between
-        let slack = APART / 3;
-        assert!((before - slack..=between + slack).contains(&arrivals[0]));
-        assert!((again - slack..=now).contains(&arrivals[1]), "never later than now");
+    #[test]
+    fn arrivals_are_counted_back_from_now() {
+        let now = Instant::now() + AGE_MAX * 2;
+        let ms = Duration::from_millis;
+        assert_eq!(arrival(now, ms(0), Some(ms(7))), now - ms(7));
+        assert_eq!(
+            arrival(now, ms(3), Some(ms(7))),
+            now - ms(4),
+            "the clock was read later than now"
+        );
+        assert_eq!(
+            arrival(now, ms(9), Some(ms(7))),
+            now,
+            "it came after now: never in the future"
+        );
+        assert_eq!(arrival(now, ms(0), Some(AGE_MAX)), now - AGE_MAX);
+        assert_eq!(arrival(now, ms(0), Some(AGE_MAX + ms(1))), now, "the clock was set");
+        assert_eq!(arrival(now, ms(0), None), now, "no stamp");
     }
 
     #[test]
