@@ -51,6 +51,7 @@ impl RequestOut {
             RequestState::Pending => moment.in_ms(request.expires_at),
             _ => 0,
         };
+        let (created_at, expires_at) = moment.span(request.created_at, request.expires_at);
         RequestOut {
             id: request.id.to_string(),
             kind: request.kind,
@@ -60,8 +61,8 @@ impl RequestOut {
             media: request.media,
             extra: request.extra.clone(),
             state: request.state,
-            created_at: rfc3339(moment.at(request.created_at)),
-            expires_at: rfc3339(moment.at(request.expires_at)),
+            created_at: rfc3339(created_at),
+            expires_at: rfc3339(expires_at),
             expires_in_ms: left_ms,
             processed_by: request.processed_by.as_ref().map(PersonOut::from),
             granted_seat: request.granted.map(|seat| seat.0),
@@ -334,6 +335,19 @@ mod tests {
             "expires_at": "1970-01-01T00:00:30.000Z", "expires_in_ms": 30000,
         });
         assert_eq!(written(&RequestOut::new(&pending, moment)), expected);
+        let later = Moment {
+            now: now + Duration::from_micros(1_500),
+            wall_ms: 2,
+        };
+        let json = written(&RequestOut::new(&pending, later));
+        assert_eq!(
+            (&json["created_at"], &json["expires_at"], &json["expires_in_ms"]),
+            (
+                &json!("1970-01-01T00:00:00.001Z"),
+                &json!("1970-01-01T00:00:30.001Z"),
+                &json!(29_998)
+            )
+        );
         let accepted = Request {
             state: RequestState::Accepted,
             seat: Some(SeatIndex(2)),

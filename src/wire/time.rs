@@ -31,6 +31,14 @@ impl Moment {
         timestamp(self.wall_ms.saturating_add(ahead).saturating_sub(behind))
     }
 
+    /// Both ends of a span, as far apart as they are: each read by itself may be a millisecond off.
+    pub fn span(self, from: Instant, until: Instant) -> (Timestamp, Timestamp) {
+        let from_shown = self.at(from);
+        let lasting_ms = millis(until.saturating_duration_since(from));
+        let from_ms = u64::try_from(from_shown.as_millisecond()).unwrap_or(0);
+        (from_shown, timestamp(from_ms.saturating_add(lasting_ms)))
+    }
+
     pub fn in_ms(self, instant: Instant) -> u64 {
         millis(instant.saturating_duration_since(self.now))
     }
@@ -90,6 +98,15 @@ mod tests {
             rfc3339("2026-11-22T10:00:00.1239Z".parse().expect("a time")),
             "2026-11-22T10:00:00.123Z"
         );
+        let lasting = Duration::from_secs(30);
+        for micros in [0, 1, 400, 999, 1_000, 1_600] {
+            let apart = Duration::from_micros(micros);
+            for from in [now - apart, now + apart] {
+                let (from, until) = moment.span(from, from + lasting);
+                let apart_ms = until.as_millisecond() - from.as_millisecond();
+                assert_eq!(apart_ms, 30_000, "{micros} µs from now");
+            }
+        }
         let ages_hence = Moment { now, wall_ms: u64::MAX };
         assert!(rfc3339(ages_hence.at(now)).starts_with("9999-"));
     }
