@@ -215,7 +215,8 @@ impl Room {
         Ok(stands(request))
     }
 
-    /// SEATS row 5a by way of row 1: whoever applies accepts.
+    /// SEATS row 5a by way of row 1: whoever applies sits down. Hosts learn it from `seats.changed` alone: no application
+    /// was ever theirs to answer.
     fn apply_freely(&mut self, asked: Asked, now: Instant) -> Result<Outcome, Refusal> {
         let seat = self.seat_for(asked.wish.seat)?;
         self.capacity()?;
@@ -224,7 +225,8 @@ impl Room {
         self.supersede_requests(&asked.guest.user, now);
         let guest = asked.guest.clone();
         let application = self.ask(asked, now).id;
-        let (request, granted) = self.accept_applied(application, seat, &guest, now)?;
+        let (request, granted) = self.seat_applicant(application, seat, &guest, now)?;
+        self.commit(now);
         Ok(Outcome::Asked {
             request,
             deduplicated: false,

@@ -190,6 +190,22 @@ impl Model {
         lowest.ok_or(vec![Code::AllSeatsOccupied])
     }
 
+    /// Row 5, by a request that waited for an answer.
+    fn accept(&mut self, request: &Request, at: SeatIndex, by: &Person, now: Instant) -> (Request, Granted) {
+        let (request, granted) = self.seat_by(request, at, by, now);
+        if request.kind == RequestKind::Application {
+            self.tell_other_hosts(
+                &by.user,
+                Event::ApplicationProcessed {
+                    request: request.clone(),
+                    accepted: true,
+                    seat: Some(at),
+                },
+            );
+        }
+        (request, granted)
+    }
+
     /// Row 5, by an accepted request.
     fn seat_by(&mut self, request: &Request, at: SeatIndex, by: &Person, now: Instant) -> (Request, Granted) {
         self.finish(request.id, RequestState::Accepted, Some(by), now);
@@ -208,14 +224,6 @@ impl Model {
                         accepted: true,
                         seat: Some(at),
                         reason: None,
-                    },
-                );
-                self.tell_other_hosts(
-                    &by.user,
-                    Event::ApplicationProcessed {
-                        request: request.clone(),
-                        accepted: true,
-                        seat: Some(at),
                     },
                 );
             }
@@ -286,7 +294,7 @@ impl Model {
         if let Some(invitation) = self.pending(RequestKind::Invitation, user) {
             let at = self.place_for(wish.seat.or(invitation.seat))?;
             self.applied.push((user.clone(), now));
-            let (request, granted) = self.seat_by(&invitation, at, guest, now);
+            let (request, granted) = self.accept(&invitation, at, guest, now);
             return Ok(Outcome::Asked {
                 request,
                 deduplicated: false,
@@ -400,7 +408,7 @@ impl Model {
         };
         wrong?;
         let at = self.place_for(seat.or(request.seat))?;
-        let (request, granted) = self.seat_by(&request, at, &by.person, now);
+        let (request, granted) = self.accept(&request, at, &by.person, now);
         Ok(Outcome::Answered {
             request,
             granted: Some(granted),
@@ -478,7 +486,7 @@ impl Model {
         }
         if let Some(application) = self.pending(RequestKind::Application, user) {
             let at = self.place_for(wish.seat.or(application.seat))?;
-            let (request, granted) = self.seat_by(&application, at, &by.person, now);
+            let (request, granted) = self.accept(&application, at, &by.person, now);
             return Ok(Outcome::Asked {
                 request,
                 deduplicated: false,
@@ -540,7 +548,7 @@ impl Model {
         };
         match self.place_for(request.seat) {
             Ok(at) => {
-                let (request, granted) = self.seat_by(&request, at, &by.person, now);
+                let (request, granted) = self.accept(&request, at, &by.person, now);
                 Ok(Outcome::Answered {
                     request,
                     granted: Some(granted),

@@ -204,6 +204,27 @@ impl Room {
         by: &Person,
         now: Instant,
     ) -> Result<(Request, Granted), Refusal> {
+        let (request, granted) = self.seat_applicant(id, seat, by, now)?;
+        self.tell_hosts_but(
+            &by.user,
+            Event::ApplicationProcessed {
+                request: request.clone(),
+                accepted: true,
+                seat: Some(seat),
+            },
+        );
+        self.commit(now);
+        Ok((request, granted))
+    }
+
+    /// Tells the applicant and the room; the step is the caller's to end.
+    pub(super) fn seat_applicant(
+        &mut self,
+        id: RequestId,
+        seat: SeatIndex,
+        by: &Person,
+        now: Instant,
+    ) -> Result<(Request, Granted), Refusal> {
         let Some(request) = self.decide(id, RequestState::Accepted, Some(by), Some(seat), now) else {
             return Err(self.lost_track());
         };
@@ -217,15 +238,6 @@ impl Room {
                 reason: None,
             },
         );
-        self.tell_hosts_but(
-            &by.user,
-            Event::ApplicationProcessed {
-                request: request.clone(),
-                accepted: true,
-                seat: Some(seat),
-            },
-        );
-        self.commit(now);
         Ok((request, granted))
     }
 

@@ -126,10 +126,19 @@ fn row_1_in_free_mode_whoever_applies_sits_down() {
         [
             "bob seat.granted 3".into(),
             "bob application.responded yes seat 3".into(),
-            h("application.processed bob yes seat 3"),
             "* seats.changed +3bob".into(),
             member_seat("bob", "member", " seat 3"),
-        ]
+        ],
+        "no host was asked"
+    );
+    // One from before the seats were free is the hosts' to answer still.
+    let mut stage = Stage::mode(SeatMode::Apply);
+    stage.changes(&member("bob"), apply(None));
+    stage.changes(&host(), update(|patch| patch.seat_mode = Some(SeatMode::Free)));
+    let told = stage.tells(&host(), accept("bob"));
+    assert!(
+        told.contains(&"admin,other application.processed bob yes seat 1".to_owned()),
+        "{told:?}"
     );
 }
 
