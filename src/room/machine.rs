@@ -525,6 +525,7 @@ impl Room {
             sources: self.sources(),
             requests: self.requests.pending.values().cloned().collect(),
             hosts: self.hosts(),
+            audience: self.audience.told,
             now,
         }
     }

@@ -92,7 +92,7 @@ pub(super) struct Audience {
     pub viewers: usize,
     /// Those of them who are no members.
     pub strangers: usize,
-    told: u64,
+    pub told: u64,
     told_at: Option<Instant>,
     /// When to tell what has changed since.
     pub due: Option<Instant>,

@@ -339,6 +339,7 @@ impl Model {
             sources: self.shown_sources(),
             requests,
             hosts: self.hosts(),
+            audience: 0,
             now,
         }
     }

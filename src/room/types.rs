@@ -333,6 +333,9 @@ pub struct Snapshot {
     pub requests: Vec<Request>,
     /// The host, and whoever is an admin here by the room's grant or has come with an admin's token.
     pub hosts: BTreeSet<UserId>,
+    /// How many are here, as `audience` told it last: never different from what the events up to `seq` say, and at most a
+    /// second old.
+    pub audience: u64,
     /// When this was taken, for `…_in_ms`.
     pub now: Instant,
 }

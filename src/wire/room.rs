@@ -25,6 +25,9 @@ pub struct RoomOut {
     #[schema(value_type = SeatModeName)]
     seat_mode: SeatMode,
     max_guests: u8,
+    /// How many are here: members online, and viewers who are no members. At most a second old, and never different from
+    /// the last `audience` event up to `seq`.
+    audience: u64,
     /// The program may be watched without a token.
     public_program: bool,
     seats: Vec<SeatOut>,
@@ -69,6 +72,7 @@ impl RoomOut {
             host: (&settings.host).into(),
             seat_mode: settings.seat_mode,
             max_guests: settings.max_guests,
+            audience: snapshot.audience,
             public_program: settings.public_program,
             seats: seats(snapshot, moment),
             applications: requests(RequestKind::Application),
@@ -225,6 +229,7 @@ pub(super) mod tests {
             sources: [((SeatIndex(1), SourceKind::Camera), status)].into(),
             requests: Vec::new(),
             hosts: Default::default(),
+            audience: 12,
             now,
         }
     }

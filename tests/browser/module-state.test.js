@@ -21,7 +21,7 @@ const request = (id, kind, guest, by = guest, more = {}) => ({
   id, kind, guest: person(guest), by: person(by), seat: -1, media: "av", extra: null, state: "pending", expires_in_ms: 30_000, ...more,
 });
 const room = (more = {}) => ({
-  id: "demo", epoch: 1, version: 5, seq: 9, phase: "idle", host: person("ann"), seat_mode: "apply", max_guests: 9, public_program: true,
+  id: "demo", epoch: 1, version: 5, seq: 9, phase: "idle", host: person("ann"), seat_mode: "apply", max_guests: 9, audience: 7, public_program: true,
   seats: [seat(0, "ann", "reserved"), seat(1), seat(2)], applications: [], invitations: [], policies: {}, urls: {}, ...more,
 });
 const snapshot = (you, more) => ({
@@ -35,6 +35,7 @@ test("a snapshot says everything at once", () => {
   assert.deepEqual([state.me.user, state.me.role, state.me.seat], ["bob", "member", 1]);
   assert.equal(state.seats[1].until_ms, NOW + 4_000);
   assert.equal(state.settings.max_guests, 9);
+  assert.equal(state.audience, 7);
 });
 
 test("a guest's own application comes and goes", () => {

@@ -61,7 +61,7 @@ test("a room is there with its first snapshot", async () => {
   assert.deepEqual([stream.kind, stream.after], ["websocket", null]);
   assert.match(stream.token, /1$/);
   const now = await state(page);
-  assert.deepEqual([now.connection, now.me.user, now.host.user, now.seats.length], ["online", "bob", "ann", 4]);
+  assert.deepEqual([now.connection, now.me.user, now.host.user, now.seats.length, now.audience], ["online", "bob", "ann", 4, 3]);
   stream.send(seatsChanged(3, 1, { 0: "ann", 2: "eve" }));
   await logged(page, "seats.changed");
   assert.equal((await state(page)).seats[2].user.user, "eve");

@@ -534,6 +534,11 @@ async fn a_guest_comes_applies_sits_and_goes() {
         let mut socket = listen(who, "").await;
         let snapshot = message(&mut socket).await;
         assert_eq!(snapshot["type"], "snapshot");
+        let here = snapshot["data"]["room"]["audience"].as_u64();
+        assert!(
+            here.is_some_and(|here| (1..=2).contains(&here)),
+            "ann at once, bob within a second: {here:?}"
+        );
         let seq = snapshot["seq"].as_u64().expect("a seq");
         Attendee { socket, seq }
     };

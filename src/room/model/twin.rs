@@ -316,6 +316,11 @@ impl Twin {
         }
         self.notices = notices;
         let told = self.audience_told.map_or(0, |(_, count)| count);
+        self.require(
+            &self.room.snapshot(self.now).audience,
+            &told,
+            "the audience as shown and as told",
+        );
         let silent = self.audience_told.is_none_or(|(at, _)| self.now - at >= SECOND);
         if silent && self.room.snapshot(self.now).phase != Phase::Ended {
             self.require(&told, &self.model.count(), "the audience as told");

@@ -309,6 +309,30 @@ fn presence_raises_the_sequence_and_not_the_version() {
     assert_eq!(stage.room.version, version);
 }
 
+/// Whoever comes between two counts is not left with a number that no event ever corrects.
+#[test]
+fn a_newcomer_sees_how_many_are_here() {
+    let mut stage = Stage::mode(SeatMode::Apply);
+    stage.pass(SECOND);
+    let here = stage.room.members().len() as u64;
+    let shown = |stage: &Stage| stage.room.snapshot(stage.now).audience;
+    assert_eq!(shown(&stage), here);
+    stage.pass(SECOND);
+    stage.room.handle_audience(5, 3, stage.now);
+    assert_eq!(shown(&stage), here + 3, "told in the same step");
+    stage.room.handle_audience(6, 4, stage.now);
+    assert_eq!(
+        shown(&stage),
+        here + 3,
+        "not told yet, so what is shown is what the events say"
+    );
+    stage.room.handle_audience(5, 3, stage.now);
+    stage.pass(SECOND);
+    assert_eq!(shown(&stage), here + 3);
+    stage.room.handle_audience(0, 0, stage.now);
+    assert_eq!(shown(&stage), here);
+}
+
 #[test]
 fn speaking_is_told_five_times_a_second_and_fades() {
     let ms = Duration::from_millis;

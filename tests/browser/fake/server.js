@@ -125,7 +125,7 @@ export function snapshot(you, { epoch = 1, seq = 1, version = 1, taken = { 0: "a
     data: {
       room: {
         id: "demo", epoch, version, seq, phase: "idle", host: person("ann"), seat_mode: "apply", max_guests: 3,
-        public_program: true, seats: seats(taken), applications: [], invitations: [], policies: {}, urls: {}, ...room,
+        audience: 3, public_program: true, seats: seats(taken), applications: [], invitations: [], policies: {}, urls: {}, ...room,
       },
       you: { ...person(you.user), role: "member", seat: seat === undefined ? null : Number(seat), application: null, invitation: null, ...you },
     },

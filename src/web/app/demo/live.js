@@ -83,11 +83,9 @@ export class Live {
     return this.state.seats.filter((seat) => seat.seat > 0 && !seat.user && !seat.locked).map((seat) => seat.seat);
   }
 
-  /** How many are here: the count comes when it changes, so until then at least those in sight. */
+  /** How many are here: oneself at least, whom a count of up to a second ago need not hold yet. */
   get present() {
-    const { audience, members, seats, me } = this.state;
-    const seated = seats.filter((seat) => seat.user).length + (me.seat === null ? 1 : 0);
-    return Math.max(audience, members.filter((one) => one.presence === "online").length, seated);
+    return Math.max(this.state.audience, 1);
   }
 
   full = () => this.#free().length === 0;

@@ -102,6 +102,7 @@ function snapshot(state, envelope, now) {
     ...roomRead({ ...state, version: 0, epoch: envelope.epoch, me, finished: [] }, room, now),
     me: { ...me, application: own("application"), invitation: own("invitation") },
     version: envelope.version,
+    audience: room.audience,
     speaking: (room.seats ?? []).filter((seat) => seat.speaking).map(({ seat, audio_level }) => ({ seat, level: audio_level })),
   });
 }
