@@ -2,7 +2,7 @@
 
 use clap::Parser;
 use costage::cli::{Cli, Command, ServeArgs};
-use costage::serve::{Server, Termination, termination};
+use costage::serve::{Server, Termination, raise_open_files, termination};
 use costage::telemetry;
 use std::error::Error;
 use std::process::ExitCode;
@@ -31,6 +31,7 @@ async fn serve(arguments: ServeArgs) -> Result<(), Box<dyn Error>> {
     let demo = arguments.demo;
     let config = arguments.load()?;
     telemetry::init_log(&config.log)?;
+    raise_open_files();
     let terminated = termination()?;
     let mut server = Server::start(&config).await?;
     let url = server.local_url();

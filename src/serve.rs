@@ -8,6 +8,7 @@ use crate::transport::dtls;
 use crate::{api, demo, web, webhook, worker};
 use axum::Router;
 use axum::serve::ListenerExt;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use std::future::Future;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -380,6 +381,21 @@ fn choose_addresses(own: impl Iterator<Item = IpAddr>, loopback: bool) -> Vec<Ip
         chosen.push(Ipv4Addr::LOCALHOST.into());
     }
     chosen
+}
+
+/// Takes as many open files as the system grants this process: every connection is one, and the usual soft limit of 1024
+/// is for programs that call `select`. That it can't is no reason not to start.
+pub fn raise_open_files() {
+    let raised = getrlimit(Resource::RLIMIT_NOFILE).and_then(|(soft, hard)| {
+        if soft < hard {
+            setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
+        }
+        Ok((soft, hard))
+    });
+    match raised {
+        Ok((before, limit)) => info!(limit, before, "open files"),
+        Err(error) => warn!(%error, "the limit of open files stays as it is"),
+    }
 }
 
 /// What ends a node.

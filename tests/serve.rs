@@ -4,6 +4,8 @@
 use costage::config::{Config, flag_entry};
 use costage::serve::Server;
 use serde_json::{Value, json};
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 use tokio::time::{interval, timeout};
 
@@ -11,15 +13,16 @@ use tokio::time::{interval, timeout};
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A development node on free ports of loopback.
+const SETTINGS: [&str; 5] = [
+    "http.listen=127.0.0.1:0",
+    "admin.listen=127.0.0.1:0",
+    "media.base_port=0",
+    "media.addresses=127.0.0.1",
+    "media.workers=2",
+];
+
 fn config() -> Config {
-    let settings = [
-        "http.listen=127.0.0.1:0",
-        "admin.listen=127.0.0.1:0",
-        "media.base_port=0",
-        "media.addresses=127.0.0.1",
-        "media.workers=2",
-    ];
-    let entries: Vec<_> = settings.iter().map(|setting| flag_entry(setting).unwrap()).collect();
+    let entries: Vec<_> = SETTINGS.iter().map(|setting| flag_entry(setting).unwrap()).collect();
     Config::from_entries(true, &entries).unwrap()
 }
 
@@ -132,6 +135,40 @@ async fn a_taken_port_is_told_with_its_setting() {
         "{error}"
     );
     first.stop().await;
+}
+
+/// The soft and the hard limit of open files, as proc(5) shows them.
+fn open_files(limits: &str) -> (&str, &str) {
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"));
+    let mut words = line.expect("the limit").split_whitespace();
+    (words.next().unwrap(), words.next().unwrap())
+}
+
+#[test]
+fn the_binary_takes_the_open_files_it_may_have() {
+    let mut command = Command::new("sh");
+    command.args(["-c", "ulimit -Sn 300 && ulimit -Hn 900 && exec \"$0\" \"$@\""]);
+    command.args([env!("CARGO_BIN_EXE_costage"), "serve", "--dev"]);
+    for setting in SETTINGS {
+        command.args(["--set", setting]);
+    }
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("COSTAGE_")) {
+        command.env_remove(name);
+    }
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    let listens = BufReader::new(child.stdout.take().unwrap()).read_line(&mut line);
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", child.id()));
+    child.kill().unwrap();
+    let end = child.wait_with_output().unwrap();
+    let log = String::from_utf8_lossy(&end.stderr);
+    assert!(listens.is_ok() && line.contains(" on http://"), "{line}{log}");
+    assert_eq!(open_files(&limits.unwrap()), ("900", "900"), "{log}");
+    let told: Vec<&str> = log.lines().filter(|line| line.contains("open files")).collect();
+    assert!(
+        matches!(told[..], [one] if one.contains("limit=900") && one.contains("before=300")),
+        "{log}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
