@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { eventually, freePorts, kept, metric, startBrowser, startServer, stats, streams } from "./harness.js";
+import { api, eventually, freePorts, kept, metric, startBrowser, startServer, stats, streams } from "./harness.js";
 
 let server;
 let browser;
@@ -51,10 +51,67 @@ test("sound is off until asked for", (t) =>
   kept(t, browser, server, async () => {
     const page = await browser.open(`${server.url}/?room=demo`);
     await plays(page, 5);
+    const muted = () => page.locator("#audio").evaluate((audio) => audio.muted);
     assert.equal(await page.locator("#video").evaluate((v) => v.muted), true);
+    assert.equal(await muted(), true);
     await page.getByRole("button", { name: "Unmute" }).click();
-    assert.equal(await page.locator("#video").evaluate((v) => v.muted), false);
+    assert.equal(await muted(), false);
+    assert.equal(await page.locator("#video").evaluate((v) => v.muted), true, "the sound is played once");
     assert.equal(await page.locator("#sound").getAttribute("aria-pressed"), "true");
+    await page.getByRole("button", { name: "Mute" }).click();
+    assert.equal(await muted(), true);
+  }));
+
+/** In the page: the loudest that the `<audio>` element plays within a second, 0 to 1. */
+function loudest() {
+  const audio = document.getElementById("audio");
+  const context = new AudioContext();
+  const analyser = context.createAnalyser();
+  context.createMediaStreamSource(audio.captureStream()).connect(analyser);
+  const samples = new Float32Array(analyser.fftSize);
+  return new Promise((done) => {
+    let peak = 0;
+    const looking = setInterval(() => {
+      analyser.getFloatTimeDomainData(samples);
+      peak = samples.reduce((most, sample) => Math.max(most, Math.abs(sample)), peak);
+    }, 20);
+    setTimeout(() => {
+      clearInterval(looking);
+      context.close();
+      done(peak);
+    }, 1_000);
+  });
+}
+
+test("a guest without a camera is heard", (t) =>
+  kept(t, browser, server, async () => {
+    const guest = await browser.open(`${server.url}/?room=demo`);
+    await guest.evaluate(async () => {
+      const { Room } = await import("/costage.js");
+      const issue = async () => {
+        const response = await fetch("/v1/tokens", {
+          method: "POST",
+          headers: { "Content-Type": "application/json" },
+          body: JSON.stringify({ room: "demo", user: "mia", role: "member" }),
+        });
+        return (await response.json()).token;
+      };
+      window.room = await Room.connect({ url: location.origin, room: "demo", getToken: issue });
+    });
+    await api(server, "PUT", "/v1/rooms/demo/seats/4", { room: "demo", body: { user: "mia" } });
+    await guest.evaluate(() => window.room.devices.openMicrophone());
+    const page = await browser.open(`${server.url}/?room=demo&seat=4`);
+    await page.locator('#state[data-state="sound"]').waitFor({ timeout: 20_000 });
+    const audio = page.locator("#audio");
+    assert.equal(await page.locator("#message").textContent(), "Sound only: there is no camera yet.");
+    await page.getByRole("button", { name: "Unmute" }).click();
+    const before = await audio.evaluate((element) => element.currentTime);
+    const played = (from) => audio.evaluate((element, from) => element.currentTime - from > 1, from);
+    await eventually("a second of playback", () => played(before));
+    // The fake microphone beeps once a second.
+    await eventually("a beep", async () => (await page.evaluate(loudest)) > 0.01);
+    assert.equal(await page.locator("#video").evaluate((video) => video.videoWidth), 0);
+    assert.deepEqual([...page.errors, ...guest.errors], []);
   }));
 
 test("a page that is left is no viewer any more", (t) =>

@@ -8,6 +8,9 @@ const STALLED_S = 3; // no new frame for so long: say so, the session itself may
 const { room, seat, user, token } = parameters();
 const tokens = new Tokens({ room, user, token });
 const video = $("video");
+// Apart from the picture: a video element plays no sound before its first frame, and a guest with a microphone only never
+// sends one.
+const audio = $("audio");
 const meter = new Meter();
 let session = null;
 let needsToken = false;
@@ -24,14 +27,12 @@ async function currentToken() {
 }
 
 function build(pc) {
-  const stream = new MediaStream();
-  for (const kind of ["video", "audio"]) {
-    const { receiver } = pc.addTransceiver(kind, { direction: "recvonly" });
-    stream.addTrack(receiver.track);
+  for (const element of [video, audio]) {
+    const { receiver } = pc.addTransceiver(element.id, { direction: "recvonly" });
+    element.srcObject = new MediaStream([receiver.track]);
+    // A browser that forbids even muted playback shows its own button once asked.
+    element.play().catch(() => {});
   }
-  video.srcObject = stream;
-  // A browser that forbids even muted playback shows its own button once asked.
-  video.play().catch(() => {});
 }
 
 function onState({ name, error, retryInMs }) {
@@ -70,20 +71,20 @@ function start() {
 
 function showSound() {
   const button = $("sound");
-  button.textContent = video.muted ? "Unmute" : "Mute";
-  button.setAttribute("aria-pressed", String(!video.muted));
-  button.classList.toggle("primary", video.muted);
+  button.textContent = audio.muted ? "Unmute" : "Mute";
+  button.setAttribute("aria-pressed", String(!audio.muted));
+  button.classList.toggle("primary", audio.muted);
 }
 
 $("sound").addEventListener("click", () => {
-  video.muted = !video.muted;
-  if (!video.muted) {
-    video.volume = 1;
-    video.play().catch(() => {});
+  audio.muted = !audio.muted;
+  if (!audio.muted) {
+    audio.volume = 1;
+    for (const element of [video, audio]) element.play().catch(() => {});
   }
   showSound();
 });
-video.addEventListener("volumechange", showSound);
+audio.addEventListener("volumechange", showSound);
 video.addEventListener("playing", () => live && playing());
 
 $("fullscreen").addEventListener("click", () => {
@@ -106,16 +107,21 @@ function playing() {
 }
 
 let frames = 0;
-let silentS = 0;
+let audioPackets = 0;
+let darkS = 0;
 setInterval(async () => {
   const stats = await meter.read(session?.connection, "in");
   showStats(stats);
   if (!live || !stats) return;
-  silentS = stats.frames > frames ? 0 : silentS + 1;
-  frames = stats.frames;
-  if (silentS === 0 && frames > 0) {
+  darkS = stats.frames > frames ? 0 : darkS + 1;
+  const heard = stats.audioPackets > audioPackets;
+  ({ frames, audioPackets } = stats);
+  if (darkS === 0 && frames > 0) {
     playing();
-  } else if (silentS >= STALLED_S) {
+  } else if (darkS >= STALLED_S && heard) {
+    $("stage").dataset.state = "sound";
+    show("sound", "good", "Live", frames ? "The camera is off." : "Sound only: there is no camera yet.");
+  } else if (darkS >= STALLED_S) {
     show("stalled", "idle", "Live", frames ? "The picture has stopped: the host may be away." : "No picture yet: the host may be away.");
   }
 }, 1_000);
