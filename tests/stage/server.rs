@@ -20,6 +20,11 @@ pub struct Server {
 impl Server {
     /// With this store, on free ports. Returns once it listens.
     pub fn start(store: &Path) -> Self {
+        Server::start_with(store, &[])
+    }
+
+    /// With these settings besides.
+    pub fn start_with(store: &Path, more: &[&str]) -> Self {
         let settings = [
             "http.listen=127.0.0.1:0".to_owned(),
             "admin.listen=127.0.0.1:0".to_owned(),
@@ -30,7 +35,7 @@ impl Server {
         ];
         let mut command = Command::new(env!("CARGO_BIN_EXE_costage"));
         command.args(["serve", "--dev"]);
-        for setting in &settings {
+        for setting in settings.iter().map(String::as_str).chain(more.iter().copied()) {
             command.args(["--set", setting]);
         }
         // The settings of whoever runs the tests are not the tests'.
@@ -85,6 +90,24 @@ impl Server {
         let (status, text) = (response.status(), response.text().await.unwrap());
         assert!(status.is_success(), "{path}: {status} {text}");
         serde_json::from_str(&text).unwrap()
+    }
+
+    /// The problem of an answer that must be a refusal, once its status and `Retry-After` are what the problem says.
+    pub async fn refused(&self, token: &str, method: Method, path: &str, body: Value) -> Value {
+        let response = self.request(token, method, path).json(&body).send().await.unwrap();
+        let (status, headers) = (response.status(), response.headers().clone());
+        let problem: Value = response.json().await.unwrap();
+        assert_eq!(headers["content-type"], "application/problem+json", "{problem}");
+        assert_eq!(problem["status"], status.as_u16(), "{problem}");
+        let wait = problem["retry_after_ms"]
+            .as_u64()
+            .map(|ms| ms.div_ceil(1_000).to_string());
+        let header = headers
+            .get("retry-after")
+            .map(|value| value.to_str().unwrap().to_owned());
+        assert_eq!(header, wait, "{problem}");
+        assert_eq!(problem["retryable"], wait.is_some(), "{problem}");
+        problem
     }
 
     pub async fn get(&self, token: &str, path: &str) -> Value {
