@@ -220,3 +220,85 @@ test("removed, ended and left are final", (t) =>
     await host.evaluate(() => window.room.endRoom());
     await logged(host, "closed room_ended");
   }));
+
+/** In the page: `user` in the room with tokens of `ttlMs`, each fetched when it is asked for; `window.tokens` counts them. */
+async function attend({ room, user, ttlMs }) {
+  const { Room } = await import("/costage.js");
+  const getToken = async () => {
+    window.tokens += 1;
+    const body = JSON.stringify({ room, user, role: "member", ttl_ms: ttlMs });
+    const headers = { "Content-Type": "application/json" };
+    return (await (await fetch("/v1/tokens", { method: "POST", headers, body })).json()).token;
+  };
+  Object.assign(window, { tokens: 0, log: [] });
+  window.room = await Room.connect({ room, getToken });
+  window.room.on("*", (data, { type }) => window.log.push(type));
+  window.room.on("connection", ({ connection }) => window.log.push(`connection ${connection}`));
+  window.room.on("closed", ({ reason }) => window.log.push(`closed ${reason}`));
+}
+
+/** Calls of the page for server-sent events, oldest first, without the token. */
+function eventCalls(page) {
+  const calls = [];
+  page.on("request", (request) => {
+    if (request.headers().accept === "text/event-stream") calls.push(new URL(request.url()).search);
+  });
+  return calls;
+}
+
+test("where no WebSocket gets through, the room comes as server-sent events", (t) =>
+  kept(t, browser, server, async () => {
+    const init = () => {
+      // As behind a proxy that does not know them.
+      window.WebSocket = class {
+        constructor() {
+          setTimeout(() => this.onclose?.({ code: 1006 }));
+        }
+        close() {}
+      };
+    };
+    const page = await browser.open(`${server.url}/healthz`, { init });
+    const calls = eventCalls(page);
+    await page.evaluate(attend, { room, user: "bob", ttlMs: 3_600_000 });
+    assert.equal(await page.evaluate(() => window.room.state.connection), "online");
+    await page.evaluate(() => window.room.apply());
+    await call("POST", "/applications/bob/accept", {});
+    await logged(page, "seat.granted");
+    await eventually("a seat", () => page.evaluate(() => window.room.state.me.seat === 1));
+    await live(page);
+    await logged(page, "seat.connected");
+
+    // The network changed: another stream goes on where this one ended.
+    await page.evaluate(() => dispatchEvent(new Event("online")));
+    await logged(page, "connection online");
+    await call("PATCH", "/seats/1", { audio_muted: true });
+    await logged(page, "seat.updated");
+    assert.equal(calls[0], "");
+    assert.match(calls.at(-1), /^\?after=\d+\.\d+$/);
+    assert.ok(!(await page.evaluate(() => window.log)).includes("snapshot"), "resumed");
+    await api(server, "DELETE", `/v1/rooms/${room}`, { room });
+    await logged(page, "closed room_ended");
+    assert.deepEqual(page.errors, []);
+  }));
+
+for (const [stream, init] of [["WebSocket", undefined], ["server-sent events", () => delete window.WebSocket]]) {
+  test(`a token that runs out is replaced, over ${stream}`, (t) =>
+    kept(t, browser, server, async () => {
+      const page = await browser.open(`${server.url}/healthz`, { init });
+      await call("PUT", "/seats/1", { user: "bob" });
+      await page.evaluate(attend, { room, user: "bob", ttlMs: 4_000 });
+      await live(page);
+      const tokens = () => page.evaluate(() => window.tokens);
+      const first = await tokens();
+      await logged(page, "connection reconnecting");
+      await logged(page, "connection online");
+      assert.ok((await tokens()) > first);
+      await call("PATCH", "/seats/1", { video_muted: true });
+      await logged(page, "seat.updated");
+      const log = await page.evaluate(() => window.log);
+      assert.ok(!log.includes("snapshot") && !log.includes("seat.suspended"), `resumed, the seat and its media stay: ${log}`);
+      assert.equal(await publication(page), "live");
+      assert.equal(await page.evaluate(() => window.connections.length), 1);
+      assert.deepEqual(page.errors, []);
+    }));
+}
