@@ -17,6 +17,7 @@
 //! | [`transport`] | P | one WebRTC transport, sans-I/O: ICE-lite agent, DTLS server, SRTP, offer → answer |
 //! | [`congestion`] | P | which simulcast layer a viewer gets |
 //! | [`forward`] | P | publication, feed, viewer, switcher, keyframe broker, stage slots |
+//! | [`mix`] | P, S | the program's picture and sound: timeline, audio, layout, composition; `codec` is its only shell |
 //! | [`worker`] | S | the media worker: sockets, demultiplexing, timers, batches, the loop around the pure parts |
 //! | [`telemetry`] | S | log fields, per-worker counters, Prometheus |
 //! | [`cli`] | S | the command line: arguments, files and environment → a checked configuration, or a token |
@@ -35,6 +36,7 @@ pub mod control;
 pub mod demo;
 pub mod events;
 pub mod forward;
+pub mod mix;
 pub mod room;
 pub mod rtp;
 pub mod serve;
