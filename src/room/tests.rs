@@ -1,3 +1,4 @@
+mod program;
 mod races;
 mod rows;
 mod told;
@@ -6,6 +7,7 @@ use super::event::{Departure, Movement};
 use super::rules::{self, Action, Standing};
 use super::*;
 use crate::forward::{Permission, SeatIndex, SourceKind};
+use crate::mix::layout::{Area, Color, CustomTile, Fit, Template};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
@@ -53,8 +55,8 @@ pub(super) fn settings(seat_mode: SeatMode) -> Settings {
         seat_mode,
         public_program: false,
         policies: Policies::default(),
-        program: serde_json::Value::Null,
-        layout: serde_json::Value::Null,
+        program: Default::default(),
+        layout: Default::default(),
         webhook: serde_json::Value::Null,
         metadata: serde_json::Value::Null,
     }
@@ -315,6 +317,20 @@ fn assign(seats: &[(u8, &str)]) -> Command {
     }
 }
 
+/// The whole canvas for one camera.
+fn full_tile(seat: u8) -> CustomTile {
+    CustomTile {
+        seat: SeatIndex(seat),
+        source: SourceKind::Camera,
+        area: Area::new(0.0, 0.0, 1.0, 1.0).unwrap(),
+        z: 0,
+        fit: Fit::Crop,
+        radius: 0.0,
+        border: 0.0,
+        border_color: Color::WHITE,
+    }
+}
+
 fn update(change: impl FnOnce(&mut SettingsPatch)) -> Command {
     let mut patch = SettingsPatch::default();
     change(&mut patch);
@@ -332,8 +348,13 @@ fn settings_out_of_range_are_refused_by_name() {
     type Change = fn(&mut Settings);
     let refused: [(&str, Change); 16] = [
         ("max_guests", |s| s.max_guests = 10),
-        ("program", |s| s.program = 3.into()),
-        ("layout", |s| s.layout = "grid".into()),
+        ("layout.volumes.10", |s| {
+            s.layout.volumes = [(SeatIndex(10), 0.5)].into()
+        }),
+        ("layout.tiles[1].seat", |s| {
+            s.max_guests = 1;
+            s.layout.template = Template::Custom(vec![full_tile(1), full_tile(2)]);
+        }),
         ("policies.admin_may", |s| s.policies.admin_may.push("kick".into())),
         ("policies.application_ms", |s| s.policies.application_ms = 4_999),
         ("policies.application_ms", |s| s.policies.application_ms = 1_800_001),
@@ -367,7 +388,7 @@ fn settings_out_of_range_are_refused_by_name() {
         |s| s.policies.grace_ms = 0,
         |s| s.policies.host_away_ms = 0,
         |s| s.policies.empty_room_ms = 0,
-        |s| s.program = serde_json::json!({"mode": "auto"}),
+        |s| s.layout.template = Template::Custom(vec![full_tile(0), full_tile(9)]),
     ];
     for change in accepted {
         let mut settings = settings(SeatMode::Apply);
