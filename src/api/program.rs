@@ -88,7 +88,7 @@ fn conditional<T: DeserializeOwned>(mut body: Map<String, Value>) -> Result<(Opt
 /// Refusals name the field as it stands in the body, which is a part of the room's settings.
 async fn changed(state: &State, at: &InRoom, patch: SettingsPatch, part: &str) -> Result<Snapshot, Refusal> {
     let by = &at.caller.principal;
-    let commanded = state.node.command(&at.room, by, Command::Update(patch)).await;
+    let commanded = state.node.command(&at.room, by, Command::Update(Box::new(patch))).await;
     let commanded = commanded.map_err(|refusal| {
         let field = refusal.field.as_deref();
         let field = field.map(|field| field.strip_prefix(part).unwrap_or(field).to_owned());

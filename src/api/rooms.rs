@@ -255,7 +255,7 @@ pub(super) async fn patch(
     };
     let commanded = state
         .node
-        .command(&room, &caller.principal, Command::Update(patch))
+        .command(&room, &caller.principal, Command::Update(Box::new(patch)))
         .await?;
     Ok(shown_to(&caller, &commanded.snapshot, &base))
 }

@@ -193,7 +193,7 @@ fn fixed_size(width: u64, height: u64) -> Result<Size, Refusal> {
             MOST_SHORTER_SIDE
         };
         let pixels: u16 = within(field, pixels, LEAST_SIDE..=most)?;
-        if pixels % 2 == 0 {
+        if pixels.is_multiple_of(2) {
             Ok(pixels)
         } else {
             let detail = format!("{field} is an even number, not {pixels}");

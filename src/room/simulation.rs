@@ -212,14 +212,14 @@ fn any_update() -> impl Strategy<Value = Command> {
         any_if_version(),
     )
         .prop_map(|(max_guests, seat_mode, policies, layout, if_version)| {
-            Command::Update(SettingsPatch {
+            Command::Update(Box::new(SettingsPatch {
                 if_version,
                 max_guests,
                 seat_mode,
                 policies,
                 layout,
                 ..SettingsPatch::default()
-            })
+            }))
         })
 }
 
@@ -483,13 +483,15 @@ fn aimed(room: &Room, now: std::time::Instant, aim: Aim, which: usize) -> Option
 
 /// Fills in the version a command was meant for.
 fn at_version(mut command: Command, current: u64) -> Command {
-    if let Command::Update(SettingsPatch { if_version, .. })
-    | Command::Seat { if_version, .. }
-    | Command::Unseat { if_version, .. }
-    | Command::Assign { if_version, .. }
-    | Command::Move { if_version, .. } = &mut command
-        && *if_version == Some(CURRENT)
-    {
+    let if_version = match &mut command {
+        Command::Update(patch) => &mut patch.if_version,
+        Command::Seat { if_version, .. }
+        | Command::Unseat { if_version, .. }
+        | Command::Assign { if_version, .. }
+        | Command::Move { if_version, .. } => if_version,
+        _ => return command,
+    };
+    if *if_version == Some(CURRENT) {
         *if_version = Some(current);
     }
     command

@@ -334,7 +334,7 @@ fn full_tile(seat: u8) -> CustomTile {
 fn update(change: impl FnOnce(&mut SettingsPatch)) -> Command {
     let mut patch = SettingsPatch::default();
     change(&mut patch);
-    Command::Update(patch)
+    Command::Update(Box::new(patch))
 }
 
 fn policies(change: impl FnOnce(&mut Policies)) -> Policies {
