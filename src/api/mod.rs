@@ -24,6 +24,7 @@ mod openapi;
 mod options;
 mod origin;
 mod page;
+mod program;
 mod request;
 mod requests;
 mod resource;
@@ -72,6 +73,8 @@ fn json(state: State) -> Router<State> {
     let keyed = Router::new()
         .route("/v1/rooms", post(rooms::create).get(rooms::list))
         .route("/v1/rooms/{room}", room)
+        .route("/v1/rooms/{room}/program", patch(program::patch))
+        .route("/v1/rooms/{room}/layout", get(program::layout).put(program::put_layout))
         .route("/v1/rooms/{room}/explain", get(explain::explain))
         .route("/v1/rooms/{room}/seats", get(seats::read).put(seats::assign))
         .route("/v1/rooms/{room}/seats/{seat}", seat)

@@ -243,12 +243,13 @@ pub(super) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     Ok(value)
 }
 
-/// A value that is JSON already; `prefix` is where it stands in the body.
+/// A value that is JSON already; `prefix` is where it stands in the body, empty if it is all of it.
 pub(super) fn parse_value<T: DeserializeOwned>(value: serde_json::Value, prefix: &str) -> Result<T, Problem> {
     serde_path_to_error::deserialize(value).map_err(|error| {
-        let path = match error.path().to_string().as_str() {
-            "." => prefix.to_owned(),
-            path => format!("{prefix}.{path}"),
+        let path = match (prefix, error.path().to_string().as_str()) {
+            (_, ".") => prefix.to_owned(),
+            ("", path) => path.to_owned(),
+            (_, path) => format!("{prefix}.{path}"),
         };
         field_problem(&path, &error.inner().to_string())
     })

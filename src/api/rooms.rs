@@ -6,10 +6,12 @@ use super::error::Problem;
 use super::openapi::{JsonErrors, ReadErrors};
 use super::page::Page;
 use super::request::{BaseUrl, InRoom, Json, Query, parse_value};
+use crate::mix::layout::Layout;
 use crate::room::{
-    Code, Command, Person, Policies, Refusal, Role, RoomId, SeatMode, Settings, SettingsPatch, Snapshot,
+    Code, Command, Person, Policies, ProgramSettings, Refusal, Role, RoomId, SeatMode, Settings, SettingsPatch,
+    Snapshot,
 };
-use crate::wire::{PersonIn, PoliciesOut, RoomList, RoomOut, SeatModeName};
+use crate::wire::{LayoutForm, PersonIn, PoliciesOut, ProgramForm, RoomList, RoomOut, SeatModeName};
 use axum::extract::State as Extract;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -34,12 +36,8 @@ pub(super) struct CreateRoom {
     seat_mode: Option<SeatMode>,
     /// Whether the program may be watched without a token; absent: only under `--dev`.
     public_program: Option<bool>,
-    /// Kept for the mixer.
-    #[schema(value_type = Option<Object>)]
-    program: Option<Map<String, Value>>,
-    /// Kept for the mixer.
-    #[schema(value_type = Option<Object>)]
-    layout: Option<Map<String, Value>>,
+    program: Option<ProgramForm>,
+    layout: Option<LayoutForm>,
     #[schema(value_type = Option<PoliciesOut>)]
     policies: Option<Policies>,
     /// Where the room's events go beside the server's own receiver.
@@ -121,12 +119,21 @@ impl CreateRoom {
             seat_mode: self.seat_mode.unwrap_or_default(),
             public_program: self.public_program.unwrap_or(options.dev),
             policies: self.policies.unwrap_or_default(),
-            program: object(self.program).unwrap_or_else(|| json!({"mode": "auto", "idle": "on_demand"})),
-            layout: object(self.layout).unwrap_or_else(|| json!({"template": "grid"})),
+            program: self.program.map(program).transpose()?.unwrap_or_default(),
+            layout: self.layout.map(layout).transpose()?.unwrap_or_default(),
             webhook: object(self.webhook).unwrap_or(Value::Null),
             metadata: object(self.metadata).unwrap_or_else(|| json!({})),
         })
     }
+}
+
+fn program(form: ProgramForm) -> Result<ProgramSettings, Refusal> {
+    let program = ProgramSettings::default().patched(&form.into());
+    program.map_err(|refusal| refusal.within("program"))
+}
+
+fn layout(form: LayoutForm) -> Result<Layout, Refusal> {
+    form.layout().map_err(|refusal| refusal.within("layout"))
 }
 
 /// Whoever names only themselves goes by the name and the picture of their token.
@@ -201,6 +208,9 @@ pub(super) struct PatchRoom {
     /// Only the policies named change.
     #[schema(value_type = Option<PoliciesOut>)]
     policies: Option<Map<String, Value>>,
+    program: Option<ProgramForm>,
+    /// Replaces the one before, whole.
+    layout: Option<LayoutForm>,
     /// Replaces the one before, whole; `null`: none.
     #[serde(default, deserialize_with = "nullable_object")]
     #[schema(value_type = Option<WebhookIn>)]
@@ -237,12 +247,15 @@ pub(super) async fn patch(
         seat_mode: body.seat_mode,
         public_program: body.public_program,
         policies,
+        program: body.program.map(Into::into),
+        layout: body.layout.map(layout).transpose()?,
         webhook: body.webhook,
         metadata: body.metadata.map(Value::Object),
+        ..SettingsPatch::default()
     };
     let commanded = state
         .node
-        .command(&room, &caller.principal, Command::Update(patch))
+        .command(&room, &caller.principal, Command::Update(Box::new(patch)))
         .await?;
     Ok(shown_to(&caller, &commanded.snapshot, &base))
 }

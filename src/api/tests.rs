@@ -4,6 +4,7 @@ mod events;
 mod kept;
 mod media;
 mod permissions;
+mod program;
 mod requests;
 mod rules;
 mod schema;

@@ -216,8 +216,8 @@ fn settings() -> Settings {
         seat_mode: SeatMode::Apply,
         public_program: false,
         policies: Policies::default(),
-        program: serde_json::Value::Null,
-        layout: serde_json::Value::Null,
+        program: Default::default(),
+        layout: Default::default(),
         webhook: serde_json::Value::Null,
         metadata: serde_json::Value::Null,
     }

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 /// What somebody wants of a room.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Command {
-    Update(SettingsPatch),
+    Update(Box<SettingsPatch>),
     End,
     /// `PUT seats/{n}`.
     Seat {
@@ -323,7 +323,7 @@ impl Room {
     fn obey(&mut self, by: &Principal, command: Command, now: Instant) -> Result<Outcome, Refusal> {
         let standing = self.standing(by);
         match command {
-            Command::Update(patch) => self.update(standing, patch, now),
+            Command::Update(patch) => self.update(standing, *patch, now),
             Command::End => {
                 self.permit(standing, Action::End)?;
                 self.end(EndReason::Ended, now);

@@ -28,7 +28,10 @@
 //! - Mutes belong to the person, locks to the seat: a mute moves along with its person and ends with the seat. A mute set
 //!   on an empty seat is what its next occupant starts with.
 //! - Unmuting is for the muted person alone.
-//! - An admin who may change settings may not change what admins may.
+//! - An admin who may change settings may not change what admins may. How the program is made is settings, and what it
+//!   shows and how loud is layout, wherever they are changed.
+//! - A layout names seats there are when it is set. When `max_guests` is lowered afterwards, what it says of the others
+//!   waits for them.
 //! - Sitting down by oneself in `free` mode keeps to the kick cooldown; being seated by a host or a service key does not.
 //! - Unseating who is not seated, or an empty seat, succeeds and changes nothing.
 //! - In `external` mode leaving and locking a seat are a service key's too; devices are still locked and muted by hosts.
@@ -43,6 +46,7 @@ mod media;
 mod members;
 mod moves;
 mod notices;
+mod program;
 pub mod record;
 mod request;
 mod requests;
@@ -64,6 +68,7 @@ mod tests;
 
 pub use event::{Event, Notice, Recipients};
 pub use machine::{Command, Committed, Desired, HOST_SEAT, MediaNews, Outcome, PresenceNews, Room, TransportNews};
+pub use program::*;
 pub use record::{Moment, Record};
 pub use request::*;
 pub use rules::may_create;

@@ -374,7 +374,7 @@ fn grant(name: &str, role: MemberRole) -> Act {
 fn update(change: impl FnOnce(&mut SettingsPatch)) -> Act {
     let mut patch = SettingsPatch::default();
     change(&mut patch);
-    Act::Do(host(), Command::Update(patch))
+    Act::Do(host(), Command::Update(Box::new(patch)))
 }
 
 fn answered(outcome: &Outcome) -> (&Request, Option<&Granted>, Option<&Person>) {

@@ -180,7 +180,11 @@ impl Room {
         let id = RoomId::parse(&record.id)?;
         consistent(&record)?;
         // Held to the seats there can be, not to the node's limit: lowering that ends no room.
-        let mut room = Room::new(id, epoch, record.settings, SEATS - 1, moment.now)?;
+        let mut settings = record.settings;
+        // It may name seats there were before `max_guests` was lowered.
+        let layout = std::mem::take(&mut settings.layout);
+        let mut room = Room::new(id, epoch, settings, SEATS - 1, moment.now)?;
+        room.settings.layout = layout;
         room.max_guests_allowed = max_guests_allowed;
         room.version = record.version;
         room.created = record.created;

@@ -16,6 +16,8 @@ pub(super) enum Standing {
 pub(super) enum Action {
     End,
     ChangeSettings,
+    /// What the program shows, and how loud.
+    ChangeLayout,
     /// What admins may do.
     ChangeAdminPolicy,
     Assign,
@@ -84,11 +86,8 @@ pub(super) fn permitted(standing: Standing, action: Action, policies: &Policies)
     use Standing::{Admin, Host, Member, Service};
     match action {
         Action::End | Action::ChangeAdminPolicy => matches!(standing, Host | Service),
-        Action::ChangeSettings => match standing {
-            Host | Service => true,
-            Admin => policies.admin_may.iter().any(|what| what == "settings"),
-            Member => false,
-        },
+        Action::ChangeSettings => by_policy(standing, "settings", policies),
+        Action::ChangeLayout => by_policy(standing, "layout", policies),
         Action::Assign => standing == Service,
         Action::Seat { oneself, free_mode } => standing > Member || (oneself && free_mode),
         Action::Apply { oneself } | Action::CancelApplication { oneself } => oneself || standing == Service,
@@ -109,6 +108,15 @@ pub(super) fn permitted(standing: Standing, action: Action, policies: &Policies)
         },
         Action::Remove { role } => standing > Admin || (standing == Admin && role == MemberRole::Member),
         Action::Grant => matches!(standing, Host | Service),
+    }
+}
+
+/// Of the host and services, and of admins if the room's policy lets them.
+fn by_policy(standing: Standing, what: &str, policies: &Policies) -> bool {
+    match standing {
+        Standing::Host | Standing::Service => true,
+        Standing::Admin => policies.admin_may.iter().any(|may| may == what),
+        Standing::Member => false,
     }
 }
 

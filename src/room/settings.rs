@@ -5,6 +5,7 @@ use super::machine::HOST_SEAT;
 use super::rules::{Action, Standing};
 use super::*;
 use crate::forward::SeatIndex;
+use crate::mix::layout::{Layout, Template};
 use std::ops::RangeInclusive;
 use std::time::Instant;
 
@@ -19,12 +20,26 @@ const HOUR: u64 = 60 * MINUTE;
 pub(super) fn validate(settings: &Settings, max_guests_allowed: u8) -> Result<(), Refusal> {
     max_guests(settings.max_guests, max_guests_allowed)?;
     policies(&settings.policies)?;
-    for (field, value) in [("program", &settings.program), ("layout", &settings.layout)] {
-        if !value.is_object() && !value.is_null() {
-            return Err(Refusal::invalid(field, format!("{field} is an object")));
+    layout(&settings.layout, settings.max_guests)
+}
+
+/// It names seats that there are.
+pub(super) fn layout(layout: &Layout, max_guests: u8) -> Result<(), Refusal> {
+    let custom = match &layout.template {
+        Template::Custom(tiles) => tiles.as_slice(),
+        Template::Grid | Template::Float | Template::Screen => &[],
+    };
+    let tiles = custom.iter().enumerate();
+    let tiles = tiles.map(|(n, tile)| (tile.seat, format!("layout.tiles[{n}].seat")));
+    let volumes = layout.volumes.keys();
+    let volumes = volumes.map(|seat| (*seat, format!("layout.volumes.{}", seat.0)));
+    match tiles.chain(volumes).find(|(seat, _)| seat.0 > max_guests) {
+        Some((seat, field)) => {
+            let detail = format!("there is no seat {}: the last one is {max_guests}", seat.0);
+            Err(Refusal::invalid(&field, detail))
         }
+        None => Ok(()),
     }
-    Ok(())
 }
 
 pub(super) fn max_guests(value: u8, allowed: u8) -> Result<(), Refusal> {
@@ -84,7 +99,8 @@ impl Room {
         patch: SettingsPatch,
         now: Instant,
     ) -> Result<Outcome, Refusal> {
-        self.permit(standing, Action::ChangeSettings)?;
+        self.permit_patch(standing, &patch)?;
+        self.expect_version(patch.if_version)?;
         let mut settings = self.settings.clone();
         if let Some(wanted) = patch.max_guests {
             max_guests(wanted, self.max_guests_allowed)?;
@@ -96,6 +112,14 @@ impl Room {
                 self.permit(standing, Action::ChangeAdminPolicy)?;
             }
             settings.policies = wanted;
+        }
+        if let Some(wanted) = patch.program {
+            let patched = settings.program.patched(&wanted);
+            settings.program = patched.map_err(|refusal| refusal.within("program"))?;
+        }
+        if let Some(wanted) = patch.layout {
+            layout(&wanted, settings.max_guests)?;
+            settings.layout = wanted;
         }
         settings.seat_mode = patch.seat_mode.unwrap_or(settings.seat_mode);
         settings.public_program = patch.public_program.unwrap_or(settings.public_program);
@@ -114,6 +138,21 @@ impl Room {
             self.commit(now);
         }
         Ok(Outcome::Done)
+    }
+
+    fn permit_patch(&self, standing: Standing, patch: &SettingsPatch) -> Result<(), Refusal> {
+        let layout_alone = SettingsPatch {
+            if_version: patch.if_version,
+            layout: patch.layout.clone(),
+            ..SettingsPatch::default()
+        };
+        if patch.layout.is_some() {
+            self.permit(standing, Action::ChangeLayout)?;
+        }
+        if patch.layout.is_none() || *patch != layout_alone {
+            self.permit(standing, Action::ChangeSettings)?;
+        }
+        Ok(())
     }
 
     /// The seat mode began or ceased to be external: waits lose their limit, or get one from now.

@@ -5,6 +5,7 @@ use super::model::twin::Twin;
 use super::tests::{person, principal, settings, user};
 use super::*;
 use crate::forward::{SeatIndex, SourceKind};
+use crate::mix::layout::Layout;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -192,6 +193,14 @@ fn any_policies() -> impl Strategy<Value = Policies> {
         )
 }
 
+/// Somebody is to be less loud.
+fn any_layout() -> impl Strategy<Value = Layout> {
+    any_seat().prop_map(|seat| Layout {
+        volumes: [(seat, 0.5)].into(),
+        ..Layout::default()
+    })
+}
+
 fn any_update() -> impl Strategy<Value = Command> {
     let mode = prop_oneof![3 => Just(SeatMode::Apply), 1 => Just(SeatMode::Free), 1 => Just(SeatMode::External)];
     let max_guests = prop_oneof![4 => 1..5u8, 1 => 0..12u8];
@@ -199,14 +208,18 @@ fn any_update() -> impl Strategy<Value = Command> {
         prop::option::of(max_guests),
         prop::option::weighted(0.2, mode),
         prop::option::of(any_policies()),
+        prop::option::of(any_layout()),
+        any_if_version(),
     )
-        .prop_map(|(max_guests, seat_mode, policies)| {
-            Command::Update(SettingsPatch {
+        .prop_map(|(max_guests, seat_mode, policies, layout, if_version)| {
+            Command::Update(Box::new(SettingsPatch {
+                if_version,
                 max_guests,
                 seat_mode,
                 policies,
+                layout,
                 ..SettingsPatch::default()
-            })
+            }))
         })
 }
 
@@ -470,12 +483,15 @@ fn aimed(room: &Room, now: std::time::Instant, aim: Aim, which: usize) -> Option
 
 /// Fills in the version a command was meant for.
 fn at_version(mut command: Command, current: u64) -> Command {
-    if let Command::Seat { if_version, .. }
-    | Command::Unseat { if_version, .. }
-    | Command::Assign { if_version, .. }
-    | Command::Move { if_version, .. } = &mut command
-        && *if_version == Some(CURRENT)
-    {
+    let if_version = match &mut command {
+        Command::Update(patch) => &mut patch.if_version,
+        Command::Seat { if_version, .. }
+        | Command::Unseat { if_version, .. }
+        | Command::Assign { if_version, .. }
+        | Command::Move { if_version, .. } => if_version,
+        _ => return command,
+    };
+    if *if_version == Some(CURRENT) {
         *if_version = Some(current);
     }
     command

@@ -1,8 +1,11 @@
 //! The words of the seat machine.
 
+use super::program::{ProgramPatch, ProgramSettings};
 use super::request::{Request, RequestState};
 use crate::forward::{SeatIndex, SourceKind};
-use serde::{Deserialize, Serialize};
+use crate::mix::layout::{Layout, Present};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -273,20 +276,32 @@ pub struct Settings {
     pub seat_mode: SeatMode,
     pub public_program: bool,
     pub policies: Policies,
-    /// Kept and returned; the mixer's settings come with the mixer.
-    pub program: serde_json::Value,
-    pub layout: serde_json::Value,
+    #[serde(deserialize_with = "if_readable")]
+    pub program: ProgramSettings,
+    #[serde(deserialize_with = "if_readable")]
+    pub layout: Layout,
     pub webhook: serde_json::Value,
     pub metadata: serde_json::Value,
+}
+
+/// Records may hold any object here, or none: what is no layout and no program's settings is as if it had not been set. A
+/// room is worth more than its picture's order.
+fn if_readable<'de, T: DeserializeOwned + Default, D: Deserializer<'de>>(deserializer: D) -> Result<T, D::Error> {
+    let kept = serde_json::Value::deserialize(deserializer)?;
+    Ok(serde_json::from_value(kept).unwrap_or_default())
 }
 
 /// Absent: unchanged. Policies are merged key by key by the caller.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct SettingsPatch {
+    /// Only if the room is at this version.
+    pub if_version: Option<u64>,
     pub max_guests: Option<u8>,
     pub seat_mode: Option<SeatMode>,
     pub public_program: Option<bool>,
     pub policies: Option<Policies>,
+    pub program: Option<ProgramPatch>,
+    pub layout: Option<Layout>,
     pub webhook: Option<serde_json::Value>,
     pub metadata: Option<serde_json::Value>,
 }
@@ -345,6 +360,23 @@ impl Snapshot {
     pub fn confides_in(&self, by: &Principal) -> bool {
         by.role != Role::Member || self.hosts.contains(&by.person.user)
     }
+
+    /// The sources of the program, in order of seats, a seat's screen behind its camera: whoever is on a seat has been
+    /// there with media. Somebody who sends nothing but a screen needs no second tile.
+    pub fn present(&self) -> Vec<Present> {
+        let numbered = (0..=u8::MAX).map(SeatIndex).zip(&self.seats);
+        let seen = numbered.flat_map(|(seat, occupant)| {
+            let on = matches!(occupant.occupancy, Occupancy::Occupied { .. } | Occupancy::Held { .. });
+            let sends = |source| self.sources.contains_key(&(seat, source));
+            let screen = on && sends(SourceKind::Screen);
+            let camera = on && (!screen || sends(SourceKind::Camera));
+            let camera = camera.then_some(SourceKind::Camera);
+            let screen = screen.then_some(SourceKind::Screen);
+            let sources = camera.into_iter().chain(screen);
+            sources.map(move |source| Present { seat, source })
+        });
+        seen.collect()
+    }
 }
 
 /// Why a command was refused; `api::error` maps it to HTTP once. The code's names are the contract's.
@@ -382,6 +414,14 @@ impl Refusal {
         Refusal {
             field: Some(field.to_owned()),
             ..Refusal::new(Code::InvalidArgument, detail)
+        }
+    }
+
+    /// The field it names is of an object that stands at `field` itself.
+    pub fn within(self, field: &str) -> Self {
+        Refusal {
+            field: self.field.map(|inner| format!("{field}.{inner}")),
+            ..self
         }
     }
 }

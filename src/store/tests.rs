@@ -85,8 +85,8 @@ fn record(id: &str, epoch: u64, version: u64) -> Record {
         seat_mode: SeatMode::Apply,
         public_program: false,
         policies: Policies::default(),
-        program: Value::Null,
-        layout: Value::Null,
+        program: Default::default(),
+        layout: Default::default(),
         webhook: Value::Null,
         metadata: Value::Null,
     };

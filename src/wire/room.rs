@@ -1,7 +1,7 @@
 //! A room, and its settings.
 
 use super::seat::{SeatOut, seats};
-use super::{Moment, PersonOut, RequestOut};
+use super::{LayoutForm, Moment, PersonOut, ProgramForm, RequestOut};
 use crate::room::{Phase, Policies, Principal, Request, RequestKind, RoomId, SeatMode, Snapshot};
 use crate::webhook;
 use serde::Serialize;
@@ -34,10 +34,8 @@ pub struct RoomOut {
     /// Those that wait, oldest first: for hosts, admins and service tokens all of them, for others their own.
     applications: Vec<RequestOut>,
     invitations: Vec<RequestOut>,
-    #[schema(value_type = Object)]
-    program: Value,
-    #[schema(value_type = Object)]
-    layout: Value,
+    program: ProgramForm,
+    layout: LayoutForm,
     #[schema(value_type = PoliciesOut)]
     policies: Policies,
     /// Shown to hosts, admins and service tokens only.
@@ -77,8 +75,8 @@ impl RoomOut {
             seats: seats(snapshot, moment),
             applications: requests(RequestKind::Application),
             invitations: requests(RequestKind::Invitation),
-            program: settings.program.clone(),
-            layout: settings.layout.clone(),
+            program: ProgramForm::from(&settings.program),
+            layout: LayoutForm::from(&settings.layout),
             policies: settings.policies.clone(),
             webhook: confidential
                 .then(|| webhook::shown(&settings.webhook))
@@ -220,8 +218,8 @@ pub(super) mod tests {
                 seat_mode: SeatMode::Apply,
                 public_program: false,
                 policies: Policies::default(),
-                program: Value::Null,
-                layout: Value::Null,
+                program: Default::default(),
+                layout: Default::default(),
                 webhook: serde_json::json!({"url": "https://x.example"}),
                 metadata: Value::Null,
             },

@@ -138,6 +138,54 @@ test("every part of the panel fits and is named", (t) =>
     }
   }));
 
+test("the host chooses the program's layout, by keyboard as well", (t) =>
+  kept(t, browser, null, async () => {
+    const own = { background: { color: "#102030", image: null }, watermarks: [], volumes: { 3: 0.5 } };
+    const page = await enter({ ...HOST, seats: seated(3), settings: { layout: { template: "float", ...own } } });
+    await page.getByRole("tab", { name: "Settings" }).click();
+    const group = page.getByRole("group", { name: "Layout" });
+    const template = (name) => group.getByRole("radio", { name });
+    await eventually("the layout in force", () => template(/^Floating/).isChecked());
+    assert.deepEqual(await page.evaluate(troubles), []);
+    await template(/^Floating/).focus();
+    await page.keyboard.press("ArrowDown");
+    // What else is set stays as it is.
+    assert.deepEqual((await called(page, "setLayout"))[1], { template: "screen", ...own });
+    // What is in force is shown, not what was asked for.
+    await eventually("the layout in force", () => template(/^Floating/).isChecked());
+    const force = (layout) =>
+      page.evaluate((next) => window.fake.change({ settings: { ...window.fake.state.settings, layout: next } }), layout);
+    await force({ template: "screen", ...own });
+    await eventually("the new layout", () => template(/^Screen/).isChecked());
+    const tiles = [{ seat: 0, x: 0, y: 0, w: 1, h: 1 }];
+    await force({ template: "custom", tiles, ...own });
+    await group.getByText(/a layout of its own/).waitFor();
+    assert.equal(await group.getByRole("radio", { checked: true }).count(), 0);
+    await template(/^Grid/).click({ force: true });
+    const last = async () => (await calls(page)).filter(([name]) => name === "setLayout").at(-1)[1];
+    await eventually("a grid instead", async () => (await last()).template === "grid");
+    assert.deepEqual(await last(), { template: "grid", ...own });
+    assert.deepEqual(page.errors, []);
+
+    // Switches in the panel do what they say.
+    await page.getByRole("switch", { name: "Guests ask before they sit down" }).click();
+    assert.deepEqual((await called(page, "updateSettings"))[1], { seat_mode: "free" });
+
+    const admin = SCENES["co-host in the audience"];
+    for (const [admin_may, groups] of [[["layout"], 1], [["settings"], 0]]) {
+      const other = await enter({ ...admin, settings: { policies: { admin_may } } });
+      await other.getByRole("tab", { name: "Settings" }).click();
+      await other.getByText("Your devices").waitFor();
+      const shown = () => other.getByRole("group", { name: "Layout" }).count();
+      await eventually(`${groups} for ${admin_may}`, async () => (await shown()) === groups);
+      await other.context().close();
+    }
+    const viewer = await enter({ ...AUDIENCE, seats: seated(2) });
+    await viewer.getByRole("tab", { name: "Settings" }).click();
+    const shown = () => viewer.getByRole("group", { name: "Layout" }).count();
+    await eventually("nothing to choose", async () => (await shown()) === 0);
+  }));
+
 test("the form says what entering means", (t) =>
   kept(t, browser, null, async () => {
     const page = await browser.open(`${pages.url}/demo?room=demo&user=kim`, PHONE);

@@ -96,7 +96,7 @@ impl Stage {
 }
 
 /// The same cooldowns would stand between the cells.
-fn calm() -> Value {
+pub(super) fn calm() -> Value {
     json!({"policies": {"kick_cooldown_ms": 0, "reject_cooldown_ms": 0}})
 }
 
@@ -109,10 +109,10 @@ const SEATED: &str = "409 already_seated";
 const NO_REQUEST: &str = "404 request_not_found";
 const INVALID: &str = "422 invalid_argument";
 
-type Row = (&'static str, &'static str, Value, [&'static str; 10]);
+pub(super) type Row = (&'static str, &'static str, Value, [&'static str; 10]);
 
 /// What hosts and service keys may, and nobody else.
-const fn hosts(outcome: &'static str) -> [&'static str; 10] {
+pub(super) const fn hosts(outcome: &'static str) -> [&'static str; 10] {
     let o = outcome;
     [o, o, o, o, o, DENIED, DENIED, DENIED, DENIED, UNKNOWN]
 }
@@ -137,7 +137,7 @@ fn described(path: &str) -> String {
     format!("/v1/rooms/{{room}}{path}")
 }
 
-async fn check(table: &[Row], settings: &Value) {
+pub(super) async fn check(table: &[Row], settings: &Value) {
     let contract = server().get("/openapi.json", "nobody").await.json;
     for (method, path, body, outcomes) in table {
         // What is refused changes nothing, so the next one finds the room as it was.
@@ -434,6 +434,8 @@ async fn an_ended_room_is_read_and_nothing_else() {
         ("host", "DELETE", "/members/bob", Value::Null),
         ("member", "DELETE", "/members/me", Value::Null),
         ("host", "POST", "/seats/1/ask", json!({"audio": true})),
+        ("host", "PUT", "/layout", json!({"template": "float"})),
+        ("host", "PATCH", "/program", json!({"mode": "mixed"})),
     ]);
     for (who, method, path, body) in calls {
         let answer = stage.say(who, method, path, body).await;

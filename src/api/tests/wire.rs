@@ -28,7 +28,7 @@ async fn all_that_is_described_is_routed() {
             operations += 1;
         }
     }
-    assert_eq!(operations, 45);
+    assert_eq!(operations, 48);
 }
 
 #[tokio::test]

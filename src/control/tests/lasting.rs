@@ -183,10 +183,10 @@ async fn a_full_disk_is_told_of_and_the_next_write_heals_it() {
     assert!(slow.store.try_change().is_none());
 
     // Nobody asks: after a second it is tried again.
-    let unmuting = slow.command(Command::Update(room::SettingsPatch {
+    let unmuting = slow.command(Command::Update(Box::new(room::SettingsPatch {
         public_program: Some(true),
         ..Default::default()
-    }));
+    })));
     let (_, done) = slow.store.change().await;
     done.send(full()).unwrap();
     assert_eq!(code(unmuting.await.unwrap()), Code::CapacityExhausted);
@@ -200,10 +200,10 @@ async fn a_full_disk_is_told_of_and_the_next_write_heals_it() {
 async fn a_disk_that_hangs_is_told_of() {
     let mut slow = slow().await;
     publish(&slow.node, &slow.room, "host", SourceKind::Camera).await;
-    let refusal = slow.command(Command::Update(room::SettingsPatch {
+    let refusal = slow.command(Command::Update(Box::new(room::SettingsPatch {
         public_program: Some(true),
         ..Default::default()
-    }));
+    })));
     let refusal = refusal.await.unwrap().unwrap_err();
     assert_eq!(refusal.code, Code::CapacityExhausted);
     assert!(refusal.detail.contains("does not answer"), "{refusal:?}");

@@ -144,22 +144,34 @@ impl Model {
     }
 
     fn update(&mut self, rank: Rank, patch: &SettingsPatch, now: Instant) -> Answer {
-        let admin_may = self.settings.policies.admin_may.iter().any(|what| what == "settings");
+        let admin_may = |what: &str| self.settings.policies.admin_may.iter().any(|may| may == what);
+        let settings_too = patch.max_guests.is_some() || patch.seat_mode.is_some() || patch.policies.is_some();
+        let lacks_layout = patch.layout.is_some() && !admin_may("layout");
+        let lacks_settings = (settings_too || patch.layout.is_none()) && !admin_may("settings");
+        let admin_lacks = lacks_layout || lacks_settings;
         let mut refusals = Refusals::default();
         refusals.when(
-            rank == Rank::Guest || rank == Rank::Admin && !admin_may,
+            rank == Rank::Guest || rank == Rank::Admin && admin_lacks,
             Code::PermissionDenied,
         );
         let power = patch.policies.as_ref().map(|policies| &policies.admin_may);
         let others = power.is_some_and(|power| *power != self.settings.policies.admin_may);
         refusals.when(rank == Rank::Admin && others, Code::PermissionDenied);
+        let stale = self.stale(patch.if_version);
+        refusals.when(stale, Code::VersionConflict);
         let allowed = self.allowed.min(SEATS - 1);
         let too_many = patch.max_guests.is_some_and(|max| max > allowed);
         let bad_policies = patch.policies.as_ref().is_some_and(|p| settings::policies(p).is_err());
-        refusals.when(too_many || bad_policies, Code::InvalidArgument);
-        if rank == Rank::Admin && admin_may && others && (too_many || bad_policies) {
+        let last = patch.max_guests.unwrap_or(self.settings.max_guests);
+        let quiet = patch.layout.as_ref().and_then(|layout| layout.volumes.keys().max());
+        let wrong = too_many || bad_policies || quiet.is_some_and(|seat| seat.0 > last);
+        refusals.when(wrong, Code::InvalidArgument);
+        if rank == Rank::Admin && !admin_lacks && others && (stale || wrong) {
             // What is wrong in itself may be told first.
-            return Err(vec![Code::PermissionDenied, Code::InvalidArgument]);
+            let mut codes = vec![Code::PermissionDenied];
+            codes.extend(stale.then_some(Code::VersionConflict));
+            codes.extend(wrong.then_some(Code::InvalidArgument));
+            return Err(codes);
         }
         refusals.settle()?;
 
@@ -170,6 +182,7 @@ impl Model {
         settings.seat_mode = patch.seat_mode.unwrap_or(settings.seat_mode);
         settings.public_program = patch.public_program.unwrap_or(settings.public_program);
         settings.policies = patch.policies.unwrap_or_else(|| settings.policies.clone());
+        settings.layout = patch.layout.unwrap_or_else(|| settings.layout.clone());
         settings.webhook = patch.webhook.unwrap_or_else(|| settings.webhook.clone());
         settings.metadata = patch.metadata.unwrap_or_else(|| settings.metadata.clone());
         if before == self.settings {

@@ -95,14 +95,90 @@ export interface Speaking {
   level: number;
 }
 
+/** What a new room has where something is absent stands behind each. */
+export interface Layout {
+  /** `grid` */
+  template?: "grid" | "float" | "screen" | "custom";
+  /** Of the template `custom`: at most one for each source. */
+  tiles?: LayoutTile[];
+  background?: { color?: string; image?: string | null };
+  /** What a tile shows without a picture; `name` (`true`): whether it says who sits there. */
+  placeholder?: { color?: string; image?: string | null; name?: boolean };
+  /** Whether tiles carry names; `null`: from two tiles on. */
+  labels?: boolean | null;
+  watermarks?: Watermark[];
+  /** Seat number → factor, 0 to 2. */
+  volumes?: Record<string, number>;
+}
+
+/** In fractions of the canvas, 0 to 1. */
+export interface Rectangle {
+  x: number;
+  y: number;
+  w: number;
+  h: number;
+}
+
+export interface LayoutTile extends Rectangle {
+  seat: number;
+  /** `camera` */
+  source?: SourceName;
+  /** What has more covers what has less; 0. */
+  z?: number;
+  /** `crop` for a camera, `contain` for a screen */
+  fit?: "crop" | "contain" | "stretch" | null;
+  /** Of the corners, 0 to 0.5 of the tile's shorter side; 0. */
+  radius?: number;
+  /** 0 to 0.25 of the tile's shorter side; 0. */
+  border?: number;
+  /** `#ffffff` */
+  border_color?: string;
+}
+
+/** One of `text`, `image` (a `data:` URL of PNG or JPEG) and `clock`. */
+export interface Watermark extends Rectangle {
+  text?: string;
+  image?: string;
+  clock?: "hh:mm" | "hh:mm:ss";
+  /** Of the clock, east of Greenwich; 0. */
+  utc_offset_minutes?: number;
+  /** Of text and clock; `#ffffff`. */
+  color?: string;
+  /** 0 to 1; 1. */
+  opacity?: number;
+}
+
+/** A layout, and where its tiles are now, in drawing order. */
+export interface LayoutInForce extends Layout {
+  version: number;
+  /** In pixels. */
+  canvas: { width: number; height: number };
+  in_force: ({ seat: number; source: SourceName; z: number } & Rectangle)[];
+}
+
+/** Absent in a change: as it is. */
+export interface ProgramSettings {
+  mode?: "auto" | "mixed" | "passthrough" | "off";
+  video?: {
+    /** Both numbers, or both `auto`: what the host sends. */
+    width?: number | "auto";
+    height?: number | "auto";
+    fps?: number;
+    bitrate_kbps?: number | "auto";
+    gop_ms?: number;
+  };
+  audio?: { bitrate_kbps?: number; channels?: number };
+  idle?: "on_demand" | "always";
+}
+
 /** Everything of the room that is neither seats nor people; as the interface has it. */
 export interface Settings {
   seat_mode: SeatMode;
   max_guests: number;
   public_program: boolean;
   policies: Record<string, unknown>;
-  program: Record<string, unknown>;
-  layout: Record<string, unknown>;
+  program: ProgramSettings;
+  layout: Layout;
   metadata: unknown;
   urls: Record<string, string>;
 }
@@ -489,8 +565,12 @@ export class Room {
   ban(user: string, options?: { banMs?: number; reason?: string }): Promise<Changed>;
   endRoom(): Promise<Changed>;
   updateSettings(settings: Record<string, unknown>): Promise<Changed>;
-  setLayout(layout: Record<string, unknown>): Promise<Changed>;
-  setProgram(program: Record<string, unknown>): Promise<Changed>;
+  /** What the program shows, and where everybody is in it now. */
+  layout(): Promise<LayoutInForce>;
+  /** Replaces the layout, whole. */
+  setLayout(layout: Layout | LayoutInForce, options?: { ifVersion?: number }): Promise<LayoutInForce>;
+  /** Changes what is named. */
+  setProgram(settings: ProgramSettings, options?: { ifVersion?: number }): Promise<Changed & { program: ProgramSettings }>;
   /** Any call of the interface below `/v1/rooms/{room}`, with token, `Idempotency-Key` and retries. */
   call<T = any>(method: string, path: string, body?: unknown): Promise<T>;
 

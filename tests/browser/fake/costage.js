@@ -122,7 +122,7 @@ const COMMANDS = [
   "apply", "cancelApplication", "acceptApplication", "rejectApplication", "invite", "cancelInvitation", "acceptInvitation",
   "rejectInvitation", "takeSeat", "leaveSeat", "leave", "kick", "lockSeat", "unlockSeat", "lockMicrophone", "unlockMicrophone",
   "lockCamera", "unlockCamera", "mute", "unmute", "muteCamera", "unmuteCamera", "updateSeat", "move", "swap", "ask", "grantAdmin",
-  "withdrawAdmin", "removeMember", "ban", "endRoom", "updateSettings", "setLayout", "setProgram",
+  "withdrawAdmin", "removeMember", "ban", "endRoom", "updateSettings", "layout", "setLayout", "setProgram",
 ];
 
 export class Room {
@@ -148,7 +148,7 @@ export class Room {
     const invited = me.invitation && request("invitation", me.user, me.invitation);
     this.state = {
       id: "demo", phase: "live", epoch: 1, version: 7, host: person("ann"), audience: 128, connection: "online", seats: list, speaking: [],
-      settings: { seat_mode: "apply", max_guests: count, public_program: true, policies, program: {}, layout: {}, metadata: null, urls: {}, ...settings },
+      settings: { seat_mode: "apply", max_guests: count, public_program: true, policies, program: { mode: "auto" }, layout: { template: "grid" }, metadata: null, urls: {}, ...settings },
       members: members.map((one) => ({ role: "member", presence: "online", ...person(one.user ?? one), ...(one.user ? one : {}) })),
       applications: applications.map((one) => request("application", one.user, one)),
       invitations: invitations.map((one) => request("invitation", one.user, one)),

@@ -2,7 +2,7 @@
 
 import {
   CostageError, Devices, Program, Publication, Room, Session, Stage, devices, useCoGuestState,
-  type Asked, type ConnectOptions, type MediaState, type RoomState, type SlotView,
+  type Asked, type ConnectOptions, type LayoutInForce, type MediaState, type RoomState, type SlotView,
 } from "../../../src/web/client/costage.js";
 
 const options: ConnectOptions = { room: "demo", getToken: () => "token", transport: "sse", signal: AbortSignal.timeout(1_000) };
@@ -28,6 +28,12 @@ const { version } = await room.move(granted_seat ?? 1, 3, "swap");
 await room.kick(3, { reason: "time", ifVersion: version });
 // @ts-expect-error: no such policy
 await room.move(1, 2, "push");
+
+const layout: LayoutInForce = await room.layout();
+await room.setLayout({ ...layout, template: "float" }, { ifVersion: layout.version });
+await room.setProgram({ mode: "mixed", video: { width: 1280, height: 720 } });
+// @ts-expect-error: no such template
+await room.setLayout({ template: "pile" });
 
 const publication: Publication = await room.publish();
 const live: MediaState = publication.state;

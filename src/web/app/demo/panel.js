@@ -18,7 +18,10 @@ export class Panel {
     $("panel-close").onclick = () => this.toggle(false);
     $("panel").onclose = () => this.#closed();
     // A touch beside the sheet closes it.
-    $("panel").onclick = (event) => event.target === $("panel") && $("panel").matches(":modal") && this.toggle(false);
+    $("panel").onclick = (event) => {
+      // Without a value: `false` would keep what is in the panel from being checked.
+      if (event.target === $("panel") && $("panel").matches(":modal")) this.toggle(false);
+    };
   }
 
   static get wide() {

@@ -1,10 +1,19 @@
-// The tab of settings: one's own devices, the link to the room, and for hosts how guests get to a seat.
+// The tab of settings: one's own devices, the link to the room, and for hosts how guests get to a seat and where the
+// program shows them.
 
 import { toast } from "./dialog.js";
 import { $, h, icon, set, text } from "./dom.js";
 
+const TEMPLATES = [
+  { value: "grid", word: "Grid", about: "Everybody the same size" },
+  { value: "float", word: "Floating", about: "The host large, guests small on top" },
+  { value: "screen", word: "Screen", about: "A shared screen large, people beside it" },
+];
+
 export class Settings {
   #live;
+  #program;
+  #templates;
   #camera;
   #microphone;
   #speaker;
@@ -22,10 +31,13 @@ export class Settings {
     this.#mirror = toggle("Show me as in a mirror", (on) => live.setMirror(on));
     this.#mode = toggle("Guests ask before they sit down", (on) => this.#change({ seat_mode: on ? "apply" : "free" }));
     this.#guests = choice("Guest seats", (count) => this.#change({ max_guests: Number(count) }));
+    this.#templates = picker("Layout", "template", TEMPLATES, (template) => this.#arrange(template));
+    this.#program = h("section", { class: "settings" }, h("h3", {}, "The program's picture"), this.#templates.element);
     this.#room = h("section", { class: "settings" }, h("h3", {}, "Seats"), this.#mode.element, this.#guests.element);
     const link = h("button", { type: "button", onclick: () => this.#copy() }, icon("link"), "Copy the link to this room");
     $("pane-settings").replaceChildren(
       this.#room,
+      this.#program,
       h("section", { class: "settings" }, h("h3", {}, "Your devices"), this.#camera.element, this.#microphone.element, this.#speaker.element, this.#mirror.element),
       h("section", { class: "settings" }, h("h3", {}, "Invite people"), h("p", { class: "hint" }, "Whoever has the link can watch, and ask for a seat."), link),
     );
@@ -47,6 +59,16 @@ export class Settings {
     this.#mode.show(mode === "apply");
     const counts = Array.from({ length: Math.max(9, most) + 1 }, (_, count) => [String(count), String(count)]);
     this.#guests.fill(counts, String(most));
+    set(this.#program, "hidden", !mayArrange(state));
+    const { template } = state.settings.layout;
+    const own = template === "custom" ? "Now a layout of its own is in force, which this page can't draw. Another choice replaces it." : "";
+    this.#templates.show(template, own);
+  }
+
+  /** What else there is of a layout stays: colours, images, watermarks, volumes. */
+  #arrange(template) {
+    const { tiles, ...layout } = this.#live.state.settings.layout;
+    this.#live.run(() => this.#live.room.setLayout({ ...layout, template }));
   }
 
   #change(settings) {
@@ -63,6 +85,12 @@ export class Settings {
       toast(url.href);
     }
   }
+}
+
+/** The host, and co-hosts if the room lets them. */
+function mayArrange({ me, settings }) {
+  if (me.role === "admin") return settings.policies.admin_may?.includes("layout") ?? false;
+  return me.role === "host" || me.role === "service";
 }
 
 const named = (devices, kind) => devices.map((one, index) => [one.deviceId, one.label || `${kind} ${index + 1}`]);
@@ -82,6 +110,25 @@ function choice(label, onChoose) {
       }
       const known = options.some(([value]) => value === chosen);
       if (document.activeElement !== select || known) select.value = known ? chosen : (options[0]?.[0] ?? "");
+    },
+  };
+}
+
+/** One of a few, each with a picture: `options` as `{value, word, about}`. */
+function picker(label, group, options, onChoose) {
+  const radio = ({ value, word, about }) => {
+    const input = h("input", { type: "radio", name: group, value, onchange: () => onChoose(value) });
+    const words = h("span", {}, h("strong", {}, word), h("span", {}, about));
+    return { input, element: h("label", { class: "role" }, input, icon(`layout-${value}`), words) };
+  };
+  const radios = options.map(radio);
+  const hint = h("p", { class: "hint", role: "status" });
+  const element = h("fieldset", { class: "roles" }, h("legend", {}, label), ...radios.map((one) => one.element), hint);
+  return {
+    element,
+    show(chosen, words) {
+      for (const { input } of radios) set(input, "checked", input.value === chosen);
+      text(hint, words);
     },
   };
 }

@@ -144,11 +144,18 @@ export class Commands {
     return this.call("PATCH", "", settings);
   }
 
-  setLayout(layout) {
-    return this.call("PUT", "/layout", layout);
+  /** As it is set, and the rectangles that come of it now. */
+  layout() {
+    return this.call("GET", "/layout");
   }
 
-  setProgram(program) {
-    return this.call("PATCH", "/program", program);
+  setLayout(layout, { ifVersion } = {}) {
+    // What `layout` gave beside the layout itself.
+    const { version, canvas, in_force, ...wanted } = layout;
+    return this.call("PUT", "/layout", { ...wanted, if_version: ifVersion });
+  }
+
+  setProgram(settings, { ifVersion } = {}) {
+    return this.call("PATCH", "/program", { ...settings, if_version: ifVersion });
   }
 }
