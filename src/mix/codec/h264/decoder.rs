@@ -5,7 +5,7 @@ use super::{IDR_SLICE, PPS, SLICE, SPS, START_CODE, nal_type, nal_units};
 use crate::mix::codec::planes::Planes;
 use crate::mix::codec::{DecodeError, PICTURE_MAX, VideoDecoder};
 use crate::mix::picture::PictureView;
-use crate::rtp::h264::keyframe_size;
+use crate::rtp::h264::parameters;
 use openh264_sys2::source::APILoader;
 use openh264_sys2::{
     DECODER_OPTION_TRACE_LEVEL, DECODING_STATE, ERROR_CON_DISABLE, ISVCDecoder, ISVCDecoderVtbl, SBufferInfo,
@@ -16,6 +16,12 @@ use std::ptr::{NonNull, null_mut};
 
 /// Bytes of an access unit: 2 bits for each pixel of the largest picture. A live stream has a tenth of that.
 const ACCESS_UNIT_MAX: usize = PICTURE_MAX / 4;
+
+/// Of 16×16 pixels, before cropping, which must not hide any.
+const MACROBLOCKS_MAX: u64 = PICTURE_MAX as u64 / 256;
+
+/// Macroblocks of all the pictures kept for reference: MaxDpbMbs of level 5.2 (H.264 table A-1), 70 MB.
+const REFERENCES_MAX: u64 = 184_320;
 
 /// Holds next to no memory before its first keyframe.
 #[derive(Default)]
@@ -67,8 +73,7 @@ struct Contents {
 }
 
 /// Takes out what makes up a picture of the profiles that are offered: nothing else (scalable extensions, data partitions,
-/// SEI) need reach the library. Judges sizes before it allocates for them; to what cropping hides it sets a bound of its
-/// own (level 5.2: 36,864 macroblocks, a tenth above [`PICTURE_MAX`]).
+/// SEI) need reach the library. What takes too much memory it does not see at all.
 fn gather(access_unit: &[u8], units: &mut Vec<u8>) -> Result<Contents, DecodeError> {
     units.clear();
     if access_unit.len() > ACCESS_UNIT_MAX {
@@ -81,8 +86,9 @@ fn gather(access_unit: &[u8], units: &mut Vec<u8>) -> Result<Contents, DecodeErr
     for unit in nal_units(access_unit) {
         match nal_type(unit) {
             Some(SPS) => {
-                let (width, height) = keyframe_size(unit).ok_or(DecodeError::Broken)?;
-                if usize::from(width) * usize::from(height) > PICTURE_MAX {
+                let parameters = parameters(unit).ok_or(DecodeError::Broken)?;
+                let references = parameters.macroblocks * u64::from(parameters.reference_frames);
+                if parameters.macroblocks > MACROBLOCKS_MAX || references > REFERENCES_MAX {
                     return Err(DecodeError::TooLarge);
                 }
             }

@@ -282,18 +282,25 @@ fn a_hostile_size_is_refused_before_the_library_sees_it() {
     let frames = talk_180p();
     let mut decoder = H264Decoder::new();
     let pps = [0, 0, 0, 1, 0x68, 0xce, 0x3c, 0x80];
-    for (mbs, error) in [
-        ((240, 136), DecodeError::TooLarge),
-        ((4095, 4095), DecodeError::TooLarge),
-        ((100_000, 100_000), DecodeError::Broken),
+    let cropped_to_720p = Some([0, (4096 - 1280) / 2, 0, (2304 - 720) / 2]);
+    for (mbs, crop, error) in [
+        ((240, 136), None, DecodeError::TooLarge),
+        ((4095, 4095), None, DecodeError::TooLarge),
+        ((100_000, 100_000), None, DecodeError::Broken),
+        ((256, 144), cropped_to_720p, DecodeError::TooLarge),
     ] {
         let mut unit = START_CODE.to_vec();
-        unit.extend(crate::rtp::h264::tests::sps_of(66, mbs, true, None));
+        unit.extend(crate::rtp::h264::tests::sps_of(66, mbs, true, crop));
         unit.extend(pps);
         assert_eq!(decoder.decode(&unit).unwrap_err(), error, "{mbs:?}");
         assert_eq!(decoder.decode(&frames[1].data).unwrap_err(), DecodeError::Broken);
         assert!(decoder.decode(&frames[0].data).unwrap().is_some());
     }
+    // 240×135 macroblocks of baseline with 16 reference frames, more than any level has
+    let greedy = [0, 0, 1, 0x67, 66, 0xc0, 52, 0xd8, 0x44, 0x03, 0xc0, 0x04, 0x3e, 0x40];
+    let parameters = crate::rtp::h264::parameters(&greedy[3..]).unwrap();
+    assert_eq!((parameters.macroblocks, parameters.reference_frames), (240 * 135, 16));
+    assert_eq!(decoder.decode(&greedy).unwrap_err(), DecodeError::TooLarge);
     let endless = vec![0u8; 4 << 20];
     assert_eq!(decoder.decode(&endless).unwrap_err(), DecodeError::TooLarge);
 }
