@@ -121,7 +121,7 @@ fn parse_sps(sps: &[u8]) -> Option<Parameters> {
     bits.skip(1); // direct 8x8 inference
     // in units of macroblock pairs when fields are possible
     let fields = if frames_only { 1 } else { 2 };
-    let macroblocks = width_mbs * height_units * fields;
+    let macroblocks = width_mbs.saturating_mul(height_units).saturating_mul(fields);
     let (mut width, mut height) = (width_mbs * 16, height_units * 16 * fields);
     if bits.bit()? {
         let crop = [(); 4].map(|()| bits.exp_golomb());
@@ -253,6 +253,8 @@ pub(crate) mod tests {
         assert_eq!(keyframe_size(&SPS_720[..6]), None);
         let cropped = parameters(&sps_of(100, (120, 68), true, Some([0, 0, 0, 4]))).unwrap();
         assert_eq!((cropped.macroblocks, cropped.reference_frames), (120 * 68, 1));
+        let most = u32::MAX - 1;
+        assert_eq!(parameters(&sps_of(66, (most, most), false, None)), None);
     }
 
     #[test]

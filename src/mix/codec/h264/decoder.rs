@@ -87,7 +87,9 @@ fn gather(access_unit: &[u8], units: &mut Vec<u8>) -> Result<Contents, DecodeErr
         match nal_type(unit) {
             Some(SPS) => {
                 let parameters = parameters(unit).ok_or(DecodeError::Broken)?;
-                let references = parameters.macroblocks * u64::from(parameters.reference_frames);
+                let references = parameters
+                    .macroblocks
+                    .saturating_mul(u64::from(parameters.reference_frames));
                 if parameters.macroblocks > MACROBLOCKS_MAX || references > REFERENCES_MAX {
                     return Err(DecodeError::TooLarge);
                 }
