@@ -42,6 +42,18 @@ impl H264Decoder {
         if self.units.is_empty() {
             return Ok(None);
         }
+        let used = self.library.is_some();
+        match self.decode_units(slices, idr) {
+            // a keyframe depends on nothing before it, but the library on damaged parameter sets that it took for good
+            Err(_) if idr && used => {
+                self.library = None;
+                self.decode_units(slices, idr)
+            }
+            result => result,
+        }
+    }
+
+    fn decode_units(&mut self, slices: bool, idr: bool) -> Result<Option<Planes>, DecodeError> {
         if self.library.is_none() {
             self.library = Some(Library::new().ok_or(DecodeError::Broken)?);
         }
