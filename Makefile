@@ -5,8 +5,10 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := run
 .PHONY: run build test test-rust test-browser lint bench cargo
 
-# a C compiler for ring, OpenSSL with its headers
-BUILD_PACKAGES := build-essential libssl-dev pkg-config
+# C and C++ compilers for ring, libopus and openh264, cmake for libopus, nasm for openh264's assembly; OpenSSL and libvpx with
+# their headers
+BUILD_PACKAGES := build-essential cmake libssl-dev libvpx-dev nasm pkg-config
+CARGO_FLAGS := --locked --features vp8
 
 # $(call packages,NAME…): install those Debian packages that are missing
 define packages
@@ -26,12 +28,19 @@ else \
 fi
 endef
 
+define build_needs
+$(call packages,$(BUILD_PACKAGES)); \
+if [[ $$(uname -m) == x86_64 ]] && ! command -v nasm >/dev/null; then \
+	echo "nasm is missing, without which H.264 takes three times as long: please install it" >&2; exit 1; \
+fi
+endef
+
 run: build
 	target/release/costage serve --demo $(ARGS)
 
 build: cargo
-	@$(call packages,$(BUILD_PACKAGES))
-	cargo build --release --locked
+	@$(build_needs)
+	cargo build --release $(CARGO_FLAGS)
 
 cargo:
 	@command -v cargo >/dev/null || { echo "Rust is missing: see https://rustup.rs (1.90 or later)" >&2; exit 1; }
@@ -39,27 +48,27 @@ cargo:
 test: test-rust test-browser
 
 test-rust: cargo
-	@$(call packages,$(BUILD_PACKAGES))
+	@$(build_needs)
 	@if cargo nextest --version >/dev/null 2>&1; then \
-		set -x; cargo nextest run --locked; cargo test --locked --doc; \
+		set -x; cargo nextest run $(CARGO_FLAGS); cargo test $(CARGO_FLAGS) --doc; \
 	else \
-		set -x; cargo test --locked; \
+		set -x; cargo test $(CARGO_FLAGS); \
 	fi
 
 # The browser tests start the development binary; COSTAGE_BIN names another.
 test-browser: cargo
 	@{ command -v node && command -v npm; } >/dev/null || { $(call packages,nodejs npm); }
 	@[[ -n "$${CHROMIUM:-}" ]] || command -v chromium chromium-browser google-chrome >/dev/null || { $(call packages,chromium); }
-	cargo build --locked
+	cargo build $(CARGO_FLAGS)
 	cd tests/browser && npm ci --no-audit --no-fund && node --test
 
 lint: cargo
-	@$(call packages,$(BUILD_PACKAGES))
+	@$(build_needs)
 	cargo fmt --check
-	cargo clippy --all-targets --locked -- -D warnings
+	cargo clippy --all-targets $(CARGO_FLAGS) -- -D warnings
 
 bench: cargo
-	@$(call packages,$(BUILD_PACKAGES))
-	cargo bench --locked --bench forward
-	cargo bench --locked --bench load -- --matrix --runs 3
-	cargo bench --locked --bench stage
+	@$(build_needs)
+	cargo bench $(CARGO_FLAGS) --bench forward
+	cargo bench $(CARGO_FLAGS) --bench load -- --matrix --runs 3
+	cargo bench $(CARGO_FLAGS) --bench stage

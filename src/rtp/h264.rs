@@ -17,7 +17,23 @@ pub fn starts_keyframe(payload: &[u8]) -> bool {
 
 /// Width and height after cropping, from the sequence parameter set in this packet.
 pub fn keyframe_size(payload: &[u8]) -> Option<(u16, u16)> {
-    sps_size(sps(payload)?)
+    Some(parameters(payload)?.size)
+}
+
+/// What the sequence parameter set in this packet says of the memory that a decoder needs.
+pub fn parameters(payload: &[u8]) -> Option<Parameters> {
+    parse_sps(sps(payload)?)
+}
+
+/// From a sequence parameter set (H.264 §7.4.2.1.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Parameters {
+    /// Width and height in pixels, after cropping.
+    pub size: (u16, u16),
+    /// Of 16×16 pixels, before cropping.
+    pub macroblocks: u64,
+    /// Pictures to keep for others to refer to.
+    pub reference_frames: u32,
 }
 
 /// The sequence parameter set in this packet without its NAL header, maybe incomplete if fragmented.
@@ -55,7 +71,7 @@ impl<'a> Iterator for AggregatedUnits<'a> {
 }
 
 /// H.264 §7.3.2.1.1, up to the cropping rectangle. `sps` starts behind the NAL header.
-fn sps_size(sps: &[u8]) -> Option<(u16, u16)> {
+fn parse_sps(sps: &[u8]) -> Option<Parameters> {
     let mut buffer = [0u8; SPS_MAX];
     let raw = without_emulation_prevention(sps, &mut buffer);
     let mut bits = Bits::new(raw);
@@ -94,7 +110,7 @@ fn sps_size(sps: &[u8]) -> Option<(u16, u16)> {
         }
         _ => {}
     }
-    bits.exp_golomb()?; // reference frames
+    let reference_frames = bits.exp_golomb()?;
     bits.skip(1); // gaps allowed
     let width_mbs = u64::from(bits.exp_golomb()?) + 1;
     let height_units = u64::from(bits.exp_golomb()?) + 1;
@@ -105,6 +121,7 @@ fn sps_size(sps: &[u8]) -> Option<(u16, u16)> {
     bits.skip(1); // direct 8x8 inference
     // in units of macroblock pairs when fields are possible
     let fields = if frames_only { 1 } else { 2 };
+    let macroblocks = width_mbs.saturating_mul(height_units).saturating_mul(fields);
     let (mut width, mut height) = (width_mbs * 16, height_units * 16 * fields);
     if bits.bit()? {
         let crop = [(); 4].map(|()| bits.exp_golomb());
@@ -119,8 +136,12 @@ fn sps_size(sps: &[u8]) -> Option<(u16, u16)> {
         width = width.checked_sub((left + right) * unit_x)?;
         height = height.checked_sub((top + bottom) * unit_y * fields)?;
     }
-    let (width, height) = (u16::try_from(width).ok()?, u16::try_from(height).ok()?);
-    (width > 0 && height > 0).then_some((width, height))
+    let size @ (width, height) = (u16::try_from(width).ok()?, u16::try_from(height).ok()?);
+    (width > 0 && height > 0).then_some(Parameters {
+        size,
+        macroblocks,
+        reference_frames,
+    })
 }
 
 /// H.264 §7.3.2.1.1.1.
@@ -230,6 +251,10 @@ pub(crate) mod tests {
         );
         assert_eq!(keyframe_size(&sps_of(66, (1, 1), true, Some([9, 9, 0, 0]))), None);
         assert_eq!(keyframe_size(&SPS_720[..6]), None);
+        let cropped = parameters(&sps_of(100, (120, 68), true, Some([0, 0, 0, 4]))).unwrap();
+        assert_eq!((cropped.macroblocks, cropped.reference_frames), (120 * 68, 1));
+        let most = u32::MAX - 1;
+        assert_eq!(parameters(&sps_of(66, (most, most), false, None)), None);
     }
 
     #[test]

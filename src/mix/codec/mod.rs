@@ -1,6 +1,12 @@
 //! The door to the codec libraries: the only place that calls them. Every codec is behind a trait that the rest of the
 //! program is written and tested against.
 
+pub mod h264;
+pub mod opus;
+mod planes;
+#[cfg(feature = "vp8")]
+pub mod vp8;
+
 use super::picture::{PictureView, Size};
 
 /// Why an access unit gave no picture.
