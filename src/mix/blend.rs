@@ -1,6 +1,9 @@
 //! What lies over a picture: premultiplied bitmaps with their own transparency, and pictures with round corners. Both are
 //! painted within a clip only, so that a part of the canvas can be painted anew. No time base.
-#![expect(unsafe_code, reason = "the plain loops are compiled a second time for AVX2")]
+#![cfg_attr(
+    target_arch = "x86_64",
+    expect(unsafe_code, reason = "the plain loops are compiled a second time for AVX2")
+)]
 
 use super::picture::{Picture, Rect, SUBSAMPLING, Samples, Size, level, limited_range};
 
@@ -62,6 +65,11 @@ impl Raster {
         Raster { size, pixels }
     }
 
+    #[cfg(test)]
+    pub fn pixels(&self) -> &[[u8; 4]] {
+        &self.pixels
+    }
+
     /// `opacity` 255: as it is.
     pub fn faded(mut self, opacity: u8) -> Self {
         for channel in self.pixels.iter_mut().flatten() {
@@ -111,6 +119,10 @@ impl Bitmap {
         }
     }
 
+    pub fn size(&self) -> Size {
+        self.size
+    }
+
     /// Lays it over the canvas with its upper left corner at `x`, `y` (both even), within `clip` only.
     pub fn blend(&self, canvas: &mut Picture, (x, y): (u16, u16), clip: Rect) {
         let place = self.size.rect().moved(x, y);
@@ -136,7 +148,9 @@ impl Bitmap {
 }
 
 /// The shape of a picture with round corners: how much of the picture each pixel near a corner has.
-#[derive(Debug)]
+///
+/// The default has none.
+#[derive(Debug, Default)]
 pub(super) struct Corners {
     /// Of the squares that the corners are in, in pixels; even, at most half the shorter side of the picture.
     side: u16,
@@ -250,8 +264,12 @@ pub(super) fn limited_radius(radius: u16, picture: Size) -> u16 {
 /// How much of the pixel in column `x` and row `y` lies within a disc that touches the left and the upper edge: 0.0..=1.0.
 pub(super) fn quarter_disc(x: usize, y: usize, radius: f32) -> f32 {
     let from_centre = |n: usize| (radius - (n as f32 + 0.5)).max(0.0);
-    let distance = from_centre(x).hypot(from_centre(y));
-    (radius - distance + 0.5).clamp(0.0, 1.0)
+    let (x, y) = (from_centre(x), from_centre(y));
+    // beside the corner's square the edge is straight, and lies between two pixels
+    if x == 0.0 || y == 0.0 {
+        return 1.0;
+    }
+    (radius - x.hypot(y) + 0.5).clamp(0.0, 1.0)
 }
 
 /// The nearest whole number to `product` / 255, for products of two bytes.

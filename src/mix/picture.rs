@@ -1,6 +1,8 @@
 //! I420 pictures: a plane of luma, and two of chroma with half its width and height. 8 bits, limited range (16..=235 luma,
 //! 16..=240 chroma), BT.709, which is what browsers and openh264 take H.264 without colour information for at these sizes.
 
+use super::layout::Color;
+
 /// Width and height in pixels; both even and at least 2, since chroma has half of each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Size {
@@ -130,7 +132,12 @@ impl Yuv {
         }
     }
 
-    pub(super) fn planes(self) -> [u8; 3] {
+    pub fn of(color: Color) -> Yuv {
+        Yuv::from_rgb(color.red, color.green, color.blue)
+    }
+
+    #[cfg(test)]
+    pub fn planes(self) -> [u8; 3] {
         [self.y, self.u, self.v]
     }
 }
