@@ -130,8 +130,7 @@ impl Bitmap {
             .intersection(clip)
             .and_then(|part| part.intersection(canvas.size().rect()));
         let Some(visible) = visible else { return };
-        for plane in 0..3 {
-            let subsampling = SUBSAMPLING[plane];
+        for (plane, subsampling) in SUBSAMPLING.into_iter().enumerate() {
             let (own, part) = (place.samples(subsampling), visible.samples(subsampling));
             let mut under = canvas.plane_mut(plane, visible);
             for row in 0..part.height {
@@ -214,8 +213,7 @@ impl Corners {
         let Some(visible) = place.intersection(clip) else {
             return;
         };
-        for plane in 0..3 {
-            let subsampling = SUBSAMPLING[plane];
+        for (plane, subsampling) in SUBSAMPLING.into_iter().enumerate() {
             let (own, part) = (place.samples(subsampling), visible.samples(subsampling));
             let source = picture.plane(plane);
             let mut under = canvas.plane_mut(plane, visible);
@@ -257,7 +255,7 @@ impl Corners {
 
 /// A radius that leaves room for four corners.
 pub(super) fn limited_radius(radius: u16, picture: Size) -> u16 {
-    let half = picture.width().min(picture.height()) / 2 & !1;
+    let half = (picture.width().min(picture.height()) / 2) & !1;
     radius.min(u16::try_from(half).unwrap_or(u16::MAX))
 }
 

@@ -128,8 +128,8 @@ impl Overlays {
         }
         let radius = limited_radius(marks.radius, marks.tile);
         let even_up = |length: u16| length + (length & 1);
-        let across = even_up(border.max(radius)).min(tile.height / 2 & !1).max(2);
-        let along = even_up(border).min(tile.width / 2 & !1).max(2);
+        let across = even_up(border.max(radius)).min((tile.height / 2) & !1).max(2);
+        let along = even_up(border).min((tile.width / 2) & !1).max(2);
         let middle = tile.height.saturating_sub(2 * across);
         let part = |x, y, width, height| Rect { x, y, width, height };
         let parts = [

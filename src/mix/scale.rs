@@ -96,8 +96,8 @@ fn centred(of: Rect, like: Size) -> Rect {
         (of.width, side(width * like.height(), like.width(), of.height))
     };
     Rect {
-        x: of.x + ((of.width - width) / 2 & !1),
-        y: of.y + ((of.height - height) / 2 & !1),
+        x: of.x + (((of.width - width) / 2) & !1),
+        y: of.y + (((of.height - height) / 2) & !1),
         width,
         height,
     }
