@@ -178,12 +178,31 @@ mod portable {
 
 #[cfg(target_arch = "x86_64")]
 mod avx2 {
-    use super::{Group, Taps, portable};
+    use super::{Group, Taps, UNIT, portable};
     use std::arch::x86_64::*;
 
     #[target_feature(enable = "avx2")]
     pub fn between(a: &[u8], b: &[u8], weight: u8, out: &mut [u8]) {
-        portable::between(a, b, weight, out);
+        let weights = _mm256_set1_epi16((i16::from(weight) << 8) | i16::from(UNIT - weight));
+        let mix = |pairs| {
+            let sums = _mm256_add_epi16(_mm256_maddubs_epi16(pairs, weights), _mm256_set1_epi16(32));
+            _mm256_srli_epi16::<6>(sums)
+        };
+        let mut done = 0;
+        for ((a, b), out) in a.chunks_exact(32).zip(b.chunks_exact(32)).zip(out.chunks_exact_mut(32)) {
+            // SAFETY: all three are 32 bytes, which need no alignment
+            unsafe {
+                let (a, b) = (
+                    _mm256_loadu_si256(a.as_ptr().cast()),
+                    _mm256_loadu_si256(b.as_ptr().cast()),
+                );
+                // unpacking and packing leave the two halves of the register apart in the same way
+                let mixed = _mm256_packus_epi16(mix(_mm256_unpacklo_epi8(a, b)), mix(_mm256_unpackhi_epi8(a, b)));
+                _mm256_storeu_si256(out.as_mut_ptr().cast(), mixed);
+            }
+            done += 32;
+        }
+        portable::between(&a[done..], &b[done..], weight, &mut out[done..]);
     }
 
     #[target_feature(enable = "avx2")]
