@@ -1,0 +1,176 @@
+//! Lines of text. Enters what people call themselves, in any script; leaves a raster. The fonts are two that are built in,
+//! so that names look the same on every machine and are legible on one without fonts, and the system's for the other scripts.
+
+use super::super::blend::Raster;
+use super::super::picture::Size;
+use cosmic_text::fontdb::{Database, Source, Weight};
+use cosmic_text::{
+    Align, Attrs, Buffer, Color, Ellipsize, EllipsizeHeightLimit, Family, FontSystem, Metrics, Shaping, SwashCache,
+    Wrap,
+};
+use std::sync::{Arc, OnceLock};
+
+/// What is longer does not fit any canvas, and shaping costs time per character.
+const MAX_CHARACTERS: usize = 200;
+
+/// Drawn glyphs that are kept: more than ten names have, and at 1 KiB each no more than 2 MiB.
+const MAX_GLYPHS: usize = 2048;
+
+/// The name of the built-in font, as it calls itself.
+const FAMILY: &str = "Ubuntu";
+
+/// Of the size of the letters, from the top of a line to the next. Arabic and stacked accents need the room.
+const LINE_HEIGHT: f32 = 1.3;
+
+/// Draws lines of text; keeps glyphs.
+#[derive(Debug)]
+pub(super) struct Typesetter {
+    fonts: FontSystem,
+    glyphs: SwashCache,
+}
+
+impl Typesetter {
+    pub fn new() -> Self {
+        Typesetter {
+            fonts: FontSystem::new_with_locale_and_db("en-US".to_owned(), database().clone()),
+            glyphs: SwashCache::new(),
+        }
+    }
+
+    /// One line, cut to `max_width` pixels with an ellipsis; `letters` is the size of the letters in pixels. `None`: nothing
+    /// that could be seen.
+    pub fn line(&mut self, text: &str, letters: f32, max_width: u16, color: [u8; 3]) -> Option<Raster> {
+        let text = printable(text);
+        if text.is_empty() || max_width < 2 {
+            return None;
+        }
+        if self.glyphs.image_cache.len() > MAX_GLYPHS {
+            self.glyphs = SwashCache::new();
+        }
+        let mut buffer = Buffer::new(&mut self.fonts, Metrics::relative(letters, LINE_HEIGHT));
+        buffer.set_wrap(Wrap::None);
+        buffer.set_ellipsize(Ellipsize::End(EllipsizeHeightLimit::Lines(1)));
+        buffer.set_size(Some(f32::from(max_width)), None);
+        let attrs = Attrs::new().family(Family::Name(FAMILY));
+        buffer.set_text(&text, &attrs, Shaping::Advanced, Some(Align::Left));
+        buffer.shape_until_scroll(&mut self.fonts, false);
+        let width = buffer.layout_runs().map(|run| run.line_w).fold(0.0, f32::max);
+        let size = Size::even(pixels(width).min(max_width), pixels(letters * LINE_HEIGHT))?;
+        let mut raster = Raster::clear(size);
+        let [red, green, blue] = color;
+        buffer.draw(
+            &mut self.fonts,
+            &mut self.glyphs,
+            Color::rgb(red, green, blue),
+            |x, y, _, _, color| {
+                // glyphs may lean over the edges of their line
+                if let (Ok(x), Ok(y)) = (usize::try_from(x), usize::try_from(y)) {
+                    let rgb = [color.r(), color.g(), color.b()];
+                    raster.lay(x, y, rgb, f32::from(color.a()) / 255.0);
+                }
+            },
+        );
+        Some(raster)
+    }
+}
+
+/// An even number of pixels that holds a length.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "float to integer saturates"
+)]
+fn pixels(length: f32) -> u16 {
+    (length.ceil() as u16).saturating_add(1) & !1
+}
+
+/// On one line, without what controls terminals, and not endless.
+fn printable(text: &str) -> String {
+    let one_line = text
+        .chars()
+        .take(MAX_CHARACTERS)
+        .map(|c| if c.is_control() { ' ' } else { c });
+    one_line.collect::<String>().trim().to_owned()
+}
+
+/// All fonts of the machine and the built-in ones, read once per process: directories of fonts take long to read.
+fn database() -> &'static Database {
+    static DATABASE: OnceLock<Database> = OnceLock::new();
+    DATABASE.get_or_init(|| {
+        let mut database = Database::new();
+        database.load_system_fonts();
+        // last, so that the machine's own font of the same family comes second
+        for font in [
+            epaint_default_fonts::UBUNTU_LIGHT,
+            epaint_default_fonts::NOTO_EMOJI_REGULAR,
+        ] {
+            built_in(&mut database, font);
+        }
+        database
+    })
+}
+
+fn built_in(database: &mut Database, font: &'static [u8]) {
+    for id in database.load_font_source(Source::Binary(Arc::new(font))) {
+        let Some(mut face) = database.face(id).cloned() else {
+            continue;
+        };
+        // a family is only looked at in the weight that is asked for, and other scripts' fonts are regular
+        face.weight = Weight::NORMAL;
+        database.remove_face(id);
+        database.push_face_info(face);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ink(raster: &Raster) -> usize {
+        raster.pixels().iter().filter(|pixel| pixel[3] > 100).count()
+    }
+
+    #[test]
+    fn names_of_all_scripts_leave_ink_within_their_width() {
+        let mut typesetter = Typesetter::new();
+        // whether there is a font for it or not: then it is the box that stands for a missing letter
+        for name in [
+            "Ada",
+            "Zoë Ångström",
+            "Михаил",
+            "王小明",
+            "محمد",
+            "שרה",
+            "😀",
+            "\u{10FFFD}",
+        ] {
+            let line = typesetter.line(name, 20.0, 200, [255; 3]).expect(name);
+            assert!(ink(&line) > 10, "{name} has {} pixels of ink", ink(&line));
+            assert!(
+                line.size().width() <= 200 && line.size().height() == 26,
+                "{name}: {:?}",
+                line.size()
+            );
+        }
+    }
+
+    #[test]
+    fn a_long_name_ends_in_an_ellipsis() {
+        let mut typesetter = Typesetter::new();
+        let long = typesetter.line(&"name ".repeat(1000), 20.0, 100, [255; 3]).unwrap();
+        assert!((70..=100).contains(&long.size().width()), "{:?}", long.size());
+        let short = typesetter.line("name", 20.0, 100, [255; 3]).unwrap();
+        assert!(short.size().width() < 60, "{:?}", short.size());
+    }
+
+    #[test]
+    fn nothing_to_see_is_no_raster() {
+        let mut typesetter = Typesetter::new();
+        for name in ["", "  ", "\n\t\u{0}"] {
+            assert!(typesetter.line(name, 20.0, 100, [255; 3]).is_none(), "{name:?}");
+        }
+        assert!(typesetter.line("name", 20.0, 0, [255; 3]).is_none());
+        let broken = typesetter.line("two\nlines", 20.0, 200, [255; 3]).unwrap();
+        assert_eq!(broken.size().height(), 26, "one line");
+    }
+}
