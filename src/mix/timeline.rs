@@ -174,7 +174,7 @@ impl Timeline {
             self.stale |= index == AUDIO || self.tracks.iter().filter(|placed| placed.clock.active()).count() <= 1;
         }
         let late = self.place(index, rtp).map_or(0, |due| at - due);
-        if late > 0 || heard != Heard::Continues || at - self.weighed >= WEIGH_EVERY {
+        if self.offset.is_none() || late > 0 || heard != Heard::Continues || at - self.weighed >= WEIGH_EVERY {
             self.weigh(at, before);
         }
         let sound = self.tracks.first().is_some_and(|audio| audio.clock.active());
