@@ -74,7 +74,10 @@ impl Mixer {
     pub fn mix(&mut self, blocks: &[(SeatIndex, &Block)], out: &mut Block) {
         self.sum.fill(0.0);
         for (_, block) in blocks {
-            self.sum.iter_mut().zip(block.iter()).for_each(|(sum, sample)| *sum += sample);
+            self.sum
+                .iter_mut()
+                .zip(block.iter())
+                .for_each(|(sum, sample)| *sum += sample);
         }
         for listener in &mut self.listeners {
             listener.mix(blocks, &self.sum, &self.limiter);
@@ -93,7 +96,12 @@ impl Mixer {
 impl Listener {
     /// `limiter`: the whole mix's, before this block.
     fn mix(&mut self, blocks: &[(SeatIndex, &Block)], sum: &Block, limiter: &Limiter) {
-        let own = || blocks.iter().filter(|(seat, _)| *seat == self.seat).map(|(_, block)| *block);
+        let own = || {
+            blocks
+                .iter()
+                .filter(|(seat, _)| *seat == self.seat)
+                .map(|(_, block)| *block)
+        };
         let heard = own().any(|block| peak(block) > QUIET);
         match &mut self.apart {
             Some(since) if heard => *since = 0,
@@ -111,7 +119,10 @@ impl Listener {
         }
         let mut others = *sum;
         for block in own() {
-            others.iter_mut().zip(block).for_each(|(others, sample)| *others -= sample);
+            others
+                .iter_mut()
+                .zip(block)
+                .for_each(|(others, sample)| *others -= sample);
         }
         self.limiter.process(&others, &mut self.out);
     }

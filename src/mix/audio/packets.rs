@@ -57,7 +57,13 @@ impl Packets {
     }
 
     /// Keeps a packet; how many older ones had to go for it.
-    pub(super) fn store(&mut self, sequence: u64, timestamp: u32, payload: &[u8], due: Instant) -> Result<u64, Refused> {
+    pub(super) fn store(
+        &mut self,
+        sequence: u64,
+        timestamp: u32,
+        payload: &[u8],
+        due: Instant,
+    ) -> Result<u64, Refused> {
         let duration = duration(payload).filter(|_| payload.len() <= BYTES_MAX);
         let duration = duration.ok_or(Refused::Broken)?;
         let slot = self.slots.get_mut(place(sequence)).ok_or(Refused::Old)?;
@@ -76,7 +82,11 @@ impl Packets {
             due,
             duration,
         });
-        self.lowest = if self.count == 1 { sequence } else { self.lowest.min(sequence) };
+        self.lowest = if self.count == 1 {
+            sequence
+        } else {
+            self.lowest.min(sequence)
+        };
         Ok(replaced)
     }
 
@@ -151,12 +161,21 @@ mod tests {
     #[test]
     fn durations_are_those_of_the_table() {
         let of = |config: u8, code: u8| duration(&[config << 3 | code, 6]);
-        assert_eq!([0, 1, 2, 3].map(|config| of(config, 0)), [480, 960, 1920, 2880].map(Some));
+        assert_eq!(
+            [0, 1, 2, 3].map(|config| of(config, 0)),
+            [480, 960, 1920, 2880].map(Some)
+        );
         assert_eq!([12, 15].map(|config| of(config, 0)), [480, 960].map(Some));
-        assert_eq!([16, 29, 30, 31].map(|config| of(config, 0)), [120, 240, 480, 960].map(Some));
+        assert_eq!(
+            [16, 29, 30, 31].map(|config| of(config, 0)),
+            [120, 240, 480, 960].map(Some)
+        );
         assert_eq!([1, 2, 3].map(|code| of(31, code)), [1920, 1920, 5760].map(Some));
         assert_eq!(of(3, 3), None, "6 × 60 ms is too long");
-        assert_eq!((duration(&[]), duration(&[31 << 3 | 3]), duration(&[3, 0])), (None, None, None));
+        assert_eq!(
+            (duration(&[]), duration(&[31 << 3 | 3]), duration(&[3, 0])),
+            (None, None, None)
+        );
     }
 
     #[test]

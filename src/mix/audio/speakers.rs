@@ -132,7 +132,10 @@ mod tests {
             }
         }
         assert_eq!(changes, [(1060, true), (2580, false)]);
-        assert_eq!((speakers.level(SeatIndex(1)), speakers.level(SeatIndex(3))), (Some(127), None));
+        assert_eq!(
+            (speakers.level(SeatIndex(1)), speakers.level(SeatIndex(3))),
+            (Some(127), None)
+        );
     }
 
     #[test]

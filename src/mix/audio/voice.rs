@@ -231,7 +231,11 @@ impl Voice {
                 return self.decode(packet, (-wait).max(0), wait.max(0));
             }
             // sound and time agree on what is missing, but for what resampling is making up for
-            let gap = if gap > 0 && (gap - wait).abs() <= SLIP { gap } else { wait };
+            let gap = if gap > 0 && (gap - wait).abs() <= SLIP {
+                gap
+            } else {
+                wait
+            };
             let lost = self.next.is_some_and(|next| packet.sequence > next);
             if lost && gap < duration + FRAME_MIN && self.recover(packet, gap.min(duration)) {
                 return;
@@ -276,7 +280,9 @@ impl Voice {
     /// The end of the packet that was lost before this one. `false`: there is no copy.
     fn recover(&mut self, packet: Held, pairs: i64) -> bool {
         let pairs = pairs / FRAME_MIN * FRAME_MIN;
-        let Ok(wanted) = usize::try_from(pairs) else { return false };
+        let Ok(wanted) = usize::try_from(pairs) else {
+            return false;
+        };
         let payload = self.packets.payload(packet.sequence);
         let room = self.pcm.room();
         let Some(made) = self.decoder.recover(payload, room, wanted) else {
@@ -316,7 +322,9 @@ impl Voice {
             return self.bridge(i64::from(packet.duration), i64::from(packet.duration));
         };
         // something is left to blend into, though it be a little late
-        let skipped = usize::try_from(skipped).unwrap_or(0).min(decoded.saturating_sub(FRAME_MIN as usize));
+        let skipped = usize::try_from(skipped)
+            .unwrap_or(0)
+            .min(decoded.saturating_sub(FRAME_MIN as usize));
         let left = decoded - skipped;
         if tail + skipped > 0 {
             let blended = tail.min(left);
@@ -382,7 +390,9 @@ fn fade(samples: &mut [f32], gain: f32, step: f32) -> f32 {
 
 /// Goes over from the first `pairs` of `room` to those that lie `tail + skipped` later, in place.
 fn blend(room: &mut [f32], tail: usize, skipped: usize, pairs: usize) {
-    let Some((old, new)) = room.split_at_mut_checked(2 * tail) else { return };
+    let Some((old, new)) = room.split_at_mut_checked(2 * tail) else {
+        return;
+    };
     let new = new.get(2 * skipped..).unwrap_or(&[]);
     for (index, (old, new)) in old.chunks_exact_mut(2).zip(new.chunks_exact(2)).take(pairs).enumerate() {
         let share = (index + 1) as f32 / (pairs + 1) as f32;

@@ -84,6 +84,8 @@ struct World {
     /// Added to the NTP time of reports: wrong clocks.
     report_error: Box<dyn Fn(Track, f64) -> f64>,
     reports: bool,
+    /// What reports take longer than packets.
+    report_late_ms: f64,
     /// Media time stood still so long before this true time.
     paused: Box<dyn Fn(f64) -> f64>,
 }
@@ -115,6 +117,7 @@ impl World {
             path_ms: 30.0,
             report_error: Box::new(|_, _| 0.0),
             reports: true,
+            report_late_ms: 0.0,
             paused: Box::new(|_| 0.0),
         }
     }
@@ -164,7 +167,7 @@ impl World {
             while self.reports && report_ms < to_ms {
                 let jitter = self.random.jitter(4.0);
                 events.push(Event {
-                    arrival_ms: report_ms + self.path_ms + jitter,
+                    arrival_ms: report_ms + self.path_ms + jitter + self.report_late_ms,
                     captured_ms: report_ms,
                     track,
                     what: What::Report,
@@ -370,6 +373,27 @@ fn a_picture_that_joins_late_is_in_sync_after_its_first_report() {
 }
 
 #[test]
+fn reports_that_come_late_are_as_good() {
+    let mut world = World::new(15);
+    (world.sound.drift, world.report_late_ms) = (100e-6, 3_000.0);
+    let presented = world.run(0.0, 60_000.0);
+    assert!(
+        worst_skew(&presented, 6_000.0) < 10.0,
+        "{}",
+        worst_skew(&presented, 6_000.0)
+    );
+    // so late that the clock they were moved to is no longer known: none at all
+    let mut world = World::new(16);
+    world.report_late_ms = 10_000.0;
+    let presented = world.run(0.0, 60_000.0);
+    assert!(
+        worst_skew(&presented, 1_000.0) < 45.0,
+        "{}",
+        worst_skew(&presented, 1_000.0)
+    );
+}
+
+#[test]
 fn wrong_reports_change_nothing() {
     type Error = fn(Track, f64) -> f64;
     let errors: [Error; 4] = [
@@ -504,6 +528,37 @@ fn a_longer_path_is_taken_for_what_it_is() {
     let presented = world.run(40_000.0, 60_000.0);
     let latency = presented.last().expect("ran").latency_ms;
     assert!(latency < 200.0, "and short again: {latency}");
+}
+
+#[test]
+fn random_numbers_leave_the_delay_in_bounds() {
+    for seed in 1..30 {
+        let mut random = Random(seed);
+        let origin = Instant::now();
+        let clock = NtpClock::new(origin, 1 << 60);
+        let mut timeline = Timeline::new(clock, origin);
+        let mut elapsed_ms = 0.0;
+        for _ in 0..2_000 {
+            let mut upto = |limit: f64| random.next() * limit;
+            elapsed_ms += if upto(1.0) < 0.02 { upto(1e7) } else { upto(60.0) };
+            let mut now = origin + Duration::from_secs_f64(elapsed_ms / 1000.0);
+            if upto(1.0) < 0.05 {
+                now -= Duration::from_secs_f64(upto(elapsed_ms.min(9_000.0)) / 1000.0);
+            }
+            let track = [Track::Audio, VIDEO, Track::Video(LayerIndex(1))][upto(3.0) as usize];
+            let rtp = match upto(1.0) {
+                0.0..0.1 => upto(4_294_967_296.0) as u32,
+                _ => (elapsed_ms * if track == Track::Audio { 48.0 } else { 90.0 }) as u64 as u32,
+            };
+            match upto(1.0) {
+                0.0..0.1 => timeline.handle_clock(track, upto(1.8e19) as u64, rtp, now),
+                0.1..0.3 => timeline.handle_clock(track, clock.at(now).wrapping_add(upto(3e10) as u64), rtp, now),
+                _ => timeline.handle_arrival(track, rtp, now),
+            }
+            assert!(timeline.delay() <= Duration::from_millis(401), "{:?}", timeline.delay());
+            let _ = timeline.due(track, rtp.wrapping_add(upto(4_294_967_296.0) as u32));
+        }
+    }
 }
 
 #[test]
