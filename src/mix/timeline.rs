@@ -13,6 +13,7 @@ mod track;
 
 use crate::forward::LayerIndex;
 use crate::rtp::NtpClock;
+use crate::rtp::sequence::ntp_duration;
 use std::time::{Duration, Instant};
 use track::{Heard, MS, Reported, TrackClock};
 
@@ -54,6 +55,9 @@ const REPORT_AGE: i64 = 5_000 * MS;
 const STEP_ALONE: u32 = 2;
 /// or when the other tracks have not reported.
 const STEP_UNANSWERED: u32 = 8;
+
+/// A timeline that begins in the middle is fed what a ring kept: arrivals before its own beginning, none older than this.
+const REPLAYED: Duration = Duration::from_secs(60);
 
 /// What a participant sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,7 +113,8 @@ pub struct Timeline {
 }
 
 impl Timeline {
-    /// `clock`: the node's, which sender reports were moved to. `now`: any moment before the first arrival.
+    /// `clock`: the node's, which sender reports were moved to. `now`: the first arrival may be up to a minute older, as
+    /// when a ring is replayed.
     pub fn new(clock: NtpClock, now: Instant) -> Self {
         let rates = std::iter::once(48_000).chain(std::iter::repeat_n(90_000, LAYERS_MAX));
         let placed = |rate| Placed {
@@ -118,9 +123,11 @@ impl Timeline {
             bias: 0,
             fresh: true,
         };
+        let origin = now.checked_sub(REPLAYED).unwrap_or(now);
         Timeline {
-            origin: now,
-            origin_ntp: clock.at(now),
+            origin,
+            // the clock itself may be younger
+            origin_ntp: clock.at(now).wrapping_sub(ntp_duration(now - origin)),
             tracks: rates.map(placed).collect(),
             offset: None,
             target: 0,

@@ -1,5 +1,4 @@
 use super::*;
-use crate::rtp::sequence::ntp_duration;
 
 const VIDEO: Track = Track::Video(LayerIndex(0));
 const START_MS: u64 = 10_000;
@@ -111,7 +110,8 @@ impl World {
             random: Random(seed),
             origin,
             clock,
-            timeline: Timeline::new(clock, origin + Duration::from_millis(START_MS)),
+            // the first second is replayed
+            timeline: Timeline::new(clock, origin + Duration::from_millis(START_MS + 1_000)),
             sound: SOUND,
             picture: PICTURE,
             path_ms: 30.0,
