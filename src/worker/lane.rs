@@ -60,21 +60,20 @@ pub(super) struct Layers(u8);
 impl Layers {
     pub const ALL: Layers = Layers(u8::MAX);
     const NONE: Layers = Layers(0);
+    const AUDIO: Layers = Layers(1);
 
     /// The audio, and these layers of the video.
     pub fn with_video(layers: &[LayerIndex]) -> Self {
-        let of = |layer: &LayerIndex| Self::of(MediaKind::Video, *layer).0;
-        Layers(
-            layers
-                .iter()
-                .map(of)
-                .fold(Self::of(MediaKind::Audio, LayerIndex(0)).0, |all, one| all | one),
-        )
+        let mut all = Self::AUDIO;
+        for layer in layers {
+            all.insert(Self::of(MediaKind::Video, *layer));
+        }
+        all
     }
 
     fn of(kind: MediaKind, layer: LayerIndex) -> Self {
         match kind {
-            MediaKind::Audio => Layers(1),
+            MediaKind::Audio => Layers::AUDIO,
             MediaKind::Video => Layers(2 << layer.0.min(LAYERS_MAX - 1)),
         }
     }
@@ -259,7 +258,7 @@ impl Neighbour {
     pub fn prefer(&mut self, subscriber: &mut Subscriber, layers: Layers, feed: &Feed, now: Instant) {
         let mut added = layers;
         added.remove(subscriber.wanted);
-        added.remove(Layers::of(MediaKind::Audio, LayerIndex(0)));
+        added.remove(Layers::AUDIO);
         subscriber.wanted = layers;
         subscriber.broken.keep(layers);
         subscriber.broken.insert(added);
@@ -324,8 +323,8 @@ impl Neighbour {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::forward::FeedDescription;
     use crate::rtp::Codec;
-    use std::time::Instant;
 
     const SOURCE: SourceId = SourceId(5);
 
@@ -442,6 +441,47 @@ mod tests {
         ends.other.drain(visible, |_| count += 1);
         assert_eq!(count, 2);
         assert_eq!(drain(&mut ends), [Some(5), None]);
+    }
+
+    #[test]
+    fn a_layer_that_was_done_without_begins_with_a_keyframe() {
+        let mut ends = ends(16);
+        let mut subscriber = Subscriber::new(1, 0);
+        let description = FeedDescription {
+            audio: None,
+            video: Some(Codec::H264),
+            layers: 2,
+        };
+        let mut feed = Feed::new(SOURCE, description);
+        for (sequence, key) in [(7, false), (8, true), (9, false)] {
+            let packet = PacketView {
+                meta: meta(sequence, key),
+                bytes: &[sequence as u8; 20],
+            };
+            feed.store(MediaKind::Video, LayerIndex(1), packet);
+        }
+        let (low, both) = (
+            Layers::with_video(&[LayerIndex(0)]),
+            Layers::with_video(&[0, 1].map(LayerIndex)),
+        );
+        ends.one.prefer(&mut subscriber, low, &feed, Instant::now());
+        assert_eq!(push(&mut ends, &mut subscriber, 0, 1, false), Pushed::Taken);
+        assert_eq!(push(&mut ends, &mut subscriber, 1, 9, false), Pushed::Unwanted);
+        // the ring has a keyframe of the one that is added
+        ends.one.prefer(&mut subscriber, both, &feed, Instant::now());
+        assert!(!subscriber.lacks_keyframe(LayerIndex(1)));
+        assert_eq!(push(&mut ends, &mut subscriber, 1, 10, false), Pushed::Taken);
+        assert_eq!(drain(&mut ends), [1, 8, 9, 10].map(Some));
+        // and of this one it has none
+        let high = Layers::with_video(&[LayerIndex(1)]);
+        ends.one.prefer(&mut subscriber, high, &feed, Instant::now());
+        assert_eq!(push(&mut ends, &mut subscriber, 0, 2, false), Pushed::Unwanted);
+        ends.one.prefer(&mut subscriber, low, &feed, Instant::now());
+        assert!(subscriber.lacks_keyframe(LayerIndex(0)));
+        assert_eq!(push(&mut ends, &mut subscriber, 0, 3, false), Pushed::Dropped);
+        assert_eq!(push(&mut ends, &mut subscriber, 0, 4, true), Pushed::Taken);
+        assert_eq!(push(&mut ends, &mut subscriber, 1, 11, true), Pushed::Unwanted);
+        assert_eq!(drain(&mut ends), [Some(4)]);
     }
 
     #[test]

@@ -154,14 +154,16 @@ impl Core {
 
     /// A program takes part from now on.
     fn attach(&mut self, index: usize, lane: Neighbour) {
-        if self.neighbours.len() <= index {
-            self.neighbours.resize_with(index + 1, || None);
-            // it has nothing for this worker before it was asked for something
-            self.visible.resize(index + 1, 0);
+        // the one before it has said goodbye, but that may still stand behind packets
+        if self.neighbours.get(index).is_some_and(Option::is_some) {
+            self.detach(index);
         }
-        if let Some(place) = self.neighbours.get_mut(index) {
-            debug_assert!(place.is_none(), "an index is used again when its program is gone");
-            *place = Some(lane);
+        let count = self.neighbours.len().max(index + 1);
+        self.neighbours.resize_with(count, || None);
+        self.visible.resize(count, 0);
+        if let (Some(place), Some(visible)) = (self.neighbours.get_mut(index), self.visible.get_mut(index)) {
+            // what was counted was the other's
+            (*place, *visible) = (Some(lane), 0);
         }
     }
 

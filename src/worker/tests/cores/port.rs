@@ -454,6 +454,17 @@ fn what_a_program_that_is_gone_had_is_gone() {
     turn(&mut cores, now);
     assert!(heard(&mut next, now).contains(&"key".into()));
 
+    // even where it is used again before the worker has looked
+    next.update(FeedUpdate::Interrupted { kind: MediaKind::Video });
+    drop(next);
+    let (mut next, _handle) = attach(&handles);
+    turn(&mut cores, now);
+    assert!(cores[0].subscribers_of(HOST).is_empty());
+    assert!(cores.iter().all(|core| core.neighbours[INDEX].is_some()));
+    next.reconcile_inputs(&[(SOURCE, 0)]);
+    turn(&mut cores, now);
+    assert!(heard(&mut next, now).contains(&"key".into()));
+
     // and now the workers end first
     drop(cores);
     show(&mut next, 1, &KEYFRAME, now);
