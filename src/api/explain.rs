@@ -60,6 +60,7 @@ impl From<Explanation> for ExplanationOut {
             source: match explanation.kind {
                 SourceKind::Camera => "camera",
                 SourceKind::Screen => "screen",
+                SourceKind::Program => "program",
             },
             summary: explanation.summary,
             links: explanation.links.into_iter().map(LinkOut::from).collect(),

@@ -102,6 +102,7 @@ fn name(kind: SourceKind) -> &'static str {
     match kind {
         SourceKind::Camera => "camera",
         SourceKind::Screen => "screen",
+        SourceKind::Program => "program",
     }
 }
 
@@ -140,6 +141,7 @@ fn not_published(facts: &Facts) -> Explained {
             match facts.kind {
                 SourceKind::Camera => "Nothing is published: no WHIP POST has come from this person.",
                 SourceKind::Screen => "No screen is shared: no WHIP POST with source=screen has come from this person.",
+                SourceKind::Program => "The program is nobody's: the room makes it.",
             },
         ),
     }

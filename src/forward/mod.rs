@@ -35,7 +35,8 @@ pub use viewer::{LayerPreference, Viewer, ViewerEvent};
 use crate::rtp::Codec;
 use std::sync::Arc;
 
-/// A source (camera or screen of a seat) while one transport publishes it; unique in a node's lifetime.
+/// A source (camera or screen of a seat) while one transport publishes it, or a room's program while it runs; unique in a
+/// node's lifetime.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SourceId(pub u64);
 
@@ -47,6 +48,8 @@ pub struct SeatIndex(pub u8);
 pub enum SourceKind {
     Camera,
     Screen,
+    /// What the room makes of all others: its own, of no seat, and seen by who asked for the program only.
+    Program,
 }
 
 /// One simulcast encoding of a track: index into the publisher's RIDs, 0 without simulcast.
@@ -64,11 +67,12 @@ pub struct Permission {
 #[derive(Clone, Debug, PartialEq)]
 pub struct SourceInfo {
     pub id: SourceId,
+    /// Of a program, which has no seat: 0, and it means nothing.
     pub seat: SeatIndex,
     pub kind: SourceKind,
     /// The publishing user; a stage viewer's own sources are left out.
     pub user: Arc<str>,
-    /// The worker that owns the publisher.
+    /// The worker that owns the publisher, or the [port](crate::worker::Port) of a program.
     pub worker: usize,
     pub audio: Option<Codec>,
     pub video: Option<Codec>,

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 /// What a viewer asked to see.
 #[derive(Clone, Debug, PartialEq)]
 pub enum View {
-    /// The room's program; for now the host's camera, untouched. One slot.
+    /// The room's program; the host's camera, untouched, while the room has none. One slot.
     Program,
     Seat {
         seat: SeatIndex,
@@ -63,7 +63,8 @@ impl Class {
             (HOST, SourceKind::Screen) => Class::HostScreen,
             (HOST, SourceKind::Camera) => Class::Host,
             (_, SourceKind::Screen) => Class::Screen,
-            (_, SourceKind::Camera) => Class::Other,
+            // a program has nobody to compete with
+            (_, SourceKind::Camera | SourceKind::Program) => Class::Other,
         }
     }
 }
@@ -142,10 +143,13 @@ impl Slots {
 
     /// What the view admits, the newest transport of each (user, kind) only, in order of importance.
     fn candidates(&self, sources: &[SourceInfo]) -> Vec<SourceInfo> {
-        let admitted = |source: &&SourceInfo| match &self.view {
-            View::Program => source.seat == HOST && source.kind == SourceKind::Camera,
-            View::Seat { seat, kind } => source.seat == *seat && source.kind == *kind,
-            View::Stage { leave_out } => leave_out.as_ref().is_none_or(|own| *own != source.user),
+        let mixed = sources.iter().any(|source| source.kind == SourceKind::Program);
+        let admitted = |source: &&SourceInfo| match (&self.view, source.kind) {
+            (View::Program, SourceKind::Program) => true,
+            (View::Program, kind) => !mixed && kind == SourceKind::Camera && source.seat == HOST,
+            (View::Seat { .. } | View::Stage { .. }, SourceKind::Program) => false,
+            (View::Seat { seat, kind }, of) => source.seat == *seat && of == *kind,
+            (View::Stage { leave_out }, _) => leave_out.as_ref().is_none_or(|own| *own != source.user),
         };
         let newest = |source: &&SourceInfo| {
             !sources
@@ -385,6 +389,38 @@ mod tests {
             }),
             [1, 0, 0]
         );
+    }
+
+    #[test]
+    fn a_program_takes_the_hosts_place_and_is_on_no_stage() {
+        let now = Instant::now();
+        let all = [
+            camera(1, 0, "host"),
+            camera(2, 1, "bob"),
+            source(3, 0, SourceKind::Program, "room"),
+        ];
+        let seat = View::Seat {
+            seat: SeatIndex(0),
+            kind: SourceKind::Program,
+        };
+        let views = [
+            (View::Program, vec![1], vec![3]),
+            (View::Stage { leave_out: None }, vec![1, 2, 0], vec![1, 2, 0]),
+            (seat, vec![0], vec![0]),
+        ];
+        for (view, before, with) in views {
+            let mut slots = Slots::new(view, 3, now);
+            for (sources, seated) in [(&all[..2], &before), (&all, &with), (&all[..2], &before)] {
+                slots.reconcile(sources, quiet, now);
+                assert_eq!(&ids(&slots), seated);
+            }
+        }
+        // the next program of the room follows the one before
+        let mut slots = Slots::new(View::Program, 1, now);
+        slots.reconcile(&all, quiet, now);
+        let next = source(4, 0, SourceKind::Program, "room");
+        slots.reconcile(&[all[0].clone(), all[2].clone(), next], quiet, now);
+        assert_eq!(ids(&slots), [4]);
     }
 
     #[test]

@@ -186,6 +186,8 @@ pub const HOST_SEAT: SeatIndex = SeatIndex(0);
 pub(super) struct Transports {
     camera: u32,
     screen: u32,
+    /// None: no person publishes the program.
+    program: u32,
 }
 
 impl Transports {
@@ -193,6 +195,7 @@ impl Transports {
         match kind {
             SourceKind::Camera => &mut self.camera,
             SourceKind::Screen => &mut self.screen,
+            SourceKind::Program => &mut self.program,
         }
     }
 

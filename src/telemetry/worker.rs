@@ -69,7 +69,7 @@ pub struct WorkerMetrics {
     /// Publishers' packets asked for again, and those that came by RTX.
     pub uplink_nacked: Counter,
     pub uplink_repaired: Counter,
-    /// Packets handed to other workers.
+    /// Packets handed to other workers and to programs.
     pub lane_packets: Counter,
     /// Gauge.
     pub tcp_connections: Counter,

@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 pub struct SlotOut {
     slot: usize,
     seat: u8,
-    /// `camera` or `screen`.
+    /// `camera` or `screen`; `program` where the room's mixed program is watched.
     source: &'static str,
     /// Of the video: `h264`, `vp8`, `vp9` or `av1`; `opus` where there is audio only.
     codec: Option<&'static str>,
@@ -49,5 +49,6 @@ pub fn source_name(source: SourceKind) -> &'static str {
     match source {
         SourceKind::Camera => "camera",
         SourceKind::Screen => "screen",
+        SourceKind::Program => "program",
     }
 }

@@ -36,7 +36,7 @@ pub(super) struct Core {
     /// The node's.
     pub clock: NtpClock,
     pub inbox: mpsc::Receiver<Message>,
-    /// By worker; `None`: this one.
+    /// By worker, then by program; `None`: this worker, or a program that is gone.
     pub neighbours: Vec<Option<Neighbour>>,
     pub peers: Peers,
     pub rooms: BTreeMap<RoomKey, Room>,
@@ -57,13 +57,13 @@ pub(super) struct Core {
     pub due: Vec<usize>,
     /// Packets that can be taken, by lane; kept for its capacity.
     pub visible: Vec<usize>,
-    /// What other workers ask of own publishers.
+    /// What other workers and programs ask of own publishers.
     pub requests: Vec<(usize, Note)>,
     /// Counts subscriptions, see [`Note::Subscribe`].
     pub epoch: u32,
     /// Answered once what was queued before them is sent.
     pub acks: Vec<oneshot::Sender<()>>,
-    /// Answered once other workers have done their part; at most one per command that waits for an answer.
+    /// Answered once other workers and programs have done their part; at most one per command that waits for an answer.
     pub fences: Vec<Fence>,
     /// Counts fences.
     pub last_fence: u64,
@@ -76,11 +76,11 @@ pub(super) struct Core {
     pub scratch: Vec<u8>,
 }
 
-/// An acknowledgement that waits for other workers.
+/// An acknowledgement that waits for other workers and programs.
 pub(super) struct Fence {
     pub id: u64,
-    /// Workers that have not answered.
-    pub missing: usize,
+    /// Who has not answered.
+    pub missing: Vec<usize>,
     pub done: oneshot::Sender<()>,
 }
 
@@ -587,6 +587,7 @@ impl Spread<'_> {
                 continue;
             };
             match lane.push(subscriber, source, kind, layer, packet) {
+                Pushed::Unwanted => {}
                 Pushed::Taken => metrics.lane_packets.add(1),
                 Pushed::Dropped => {
                     metrics.dropped_lane_full.add(1);

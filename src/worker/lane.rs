@@ -1,14 +1,15 @@
-//! Packets and notes between two workers.
+//! Packets and notes between two workers, or a worker and a program.
 //!
 //! Packets travel in a bounded ring and may be dropped; notes (subscriptions, feed news, keyframe wishes) travel in the
 //! control channel and may not. Order between the two is kept all the same: a note says how many packets were pushed
 //! before it, and the receiver counts.
 
 use super::{Message, poll::Waker};
-use crate::forward::{FeedUpdate, LayerIndex, SourceId};
+use crate::forward::{Feed, FeedUpdate, LayerIndex, SourceId};
 use crate::rtp::{MediaKind, Meta, PacketView};
 use std::collections::VecDeque;
 use std::sync::{Arc, mpsc};
+use std::time::Instant;
 
 /// Packets one worker may be behind another: about 3 s of one 720p source and 20 ms of a hundred, longer than any sane
 /// turn. When full, the packet's layer is dropped until its next keyframe, which the publisher is asked for; one that makes
@@ -52,13 +53,57 @@ impl LanePacket {
     }
 }
 
-/// What workers tell each other. Never dropped.
+/// Some of the tracks and encodings of a source. Bit 0: audio, bit n + 1: video layer n.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Layers(u8);
+
+impl Layers {
+    pub const ALL: Layers = Layers(u8::MAX);
+    const NONE: Layers = Layers(0);
+    const AUDIO: Layers = Layers(1);
+
+    /// The audio, and these layers of the video.
+    pub fn with_video(layers: &[LayerIndex]) -> Self {
+        let mut all = Self::AUDIO;
+        for layer in layers {
+            all.insert(Self::of(MediaKind::Video, *layer));
+        }
+        all
+    }
+
+    fn of(kind: MediaKind, layer: LayerIndex) -> Self {
+        match kind {
+            MediaKind::Audio => Layers::AUDIO,
+            MediaKind::Video => Layers(2 << layer.0.min(LAYERS_MAX - 1)),
+        }
+    }
+
+    fn meets(self, other: Layers) -> bool {
+        self.0 & other.0 != 0
+    }
+
+    fn insert(&mut self, other: Layers) {
+        self.0 |= other.0;
+    }
+
+    fn remove(&mut self, other: Layers) {
+        self.0 &= !other.0;
+    }
+
+    fn keep(&mut self, other: Layers) {
+        self.0 &= other.0;
+    }
+}
+
+/// What workers and programs tell each other. Never dropped.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Note {
     /// To the owner: send this source. `epoch` tells a renewed subscription from a repeated note.
     Subscribe { source: SourceId, epoch: u32 },
     /// To the owner.
     Unsubscribe { source: SourceId },
+    /// To the owner: of this subscription send these layers only.
+    Prefer { source: SourceId, layers: Layers },
     /// To the owner.
     KeyframeWanted { source: SourceId, layer: LayerIndex },
     /// From the owner: everything of the source behind this answers the subscription of this epoch.
@@ -71,15 +116,18 @@ pub(super) enum Note {
     Fence { id: u64 },
     /// To who set up the fence.
     Passed { id: u64 },
+    /// The last word of a program: it takes nothing more, and what it made is gone.
+    Detach,
 }
 
-/// What one subscribed worker still gets of a source.
+/// What one subscribed worker or program still gets of a source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Subscriber {
     pub worker: usize,
     pub epoch: u32,
-    /// Layers (bit 0: audio, bit n + 1: video layer n) that lost a packet to a full lane and wait for a keyframe.
-    broken: u8,
+    wanted: Layers,
+    /// Wanted layers that lost a packet to a full lane, or begin anew, and wait for a keyframe.
+    broken: Layers,
 }
 
 impl Subscriber {
@@ -87,15 +135,14 @@ impl Subscriber {
         Subscriber {
             worker,
             epoch,
-            broken: 0,
+            wanted: Layers::ALL,
+            broken: Layers::NONE,
         }
     }
 
-    fn bit(kind: MediaKind, layer: LayerIndex) -> u8 {
-        match kind {
-            MediaKind::Audio => 1,
-            MediaKind::Video => 2 << layer.0.min(LAYERS_MAX - 1),
-        }
+    /// Whether it waits for a keyframe of this layer of the video.
+    pub fn lacks_keyframe(&self, layer: LayerIndex) -> bool {
+        self.broken.meets(Layers::of(MediaKind::Video, layer))
     }
 }
 
@@ -105,9 +152,11 @@ pub(super) enum Pushed {
     Taken,
     /// Counted as dropped; the layer goes on with its next keyframe.
     Dropped,
+    /// The subscriber does without this layer.
+    Unwanted,
 }
 
-/// One worker's end of the two lanes between it and another.
+/// The one end of the two lanes between two workers, or a worker and a program.
 pub(super) struct Neighbour {
     worker: usize,
     inbox: mpsc::Sender<Message>,
@@ -129,14 +178,14 @@ pub(super) enum Arrived<'l> {
 }
 
 impl Neighbour {
-    /// The ends of worker `one` and of worker `other`, whose inboxes and wakers these are.
+    /// The ends of worker `one` and of worker `other`, whose inboxes and wakers these are, and how many packets each of
+    /// them can be behind.
     pub fn pair(
-        (one, one_inbox, one_waker): (usize, mpsc::Sender<Message>, Arc<Waker>),
-        (other, other_inbox, other_waker): (usize, mpsc::Sender<Message>, Arc<Waker>),
-        depth: usize,
+        (one, one_inbox, one_waker, one_depth): (usize, mpsc::Sender<Message>, Arc<Waker>, usize),
+        (other, other_inbox, other_waker, other_depth): (usize, mpsc::Sender<Message>, Arc<Waker>, usize),
     ) -> (Neighbour, Neighbour) {
-        let (to_other, from_one) = rtrb::RingBuffer::new(depth);
-        let (to_one, from_other) = rtrb::RingBuffer::new(depth);
+        let (to_other, from_one) = rtrb::RingBuffer::new(other_depth);
+        let (to_one, from_other) = rtrb::RingBuffer::new(one_depth);
         let end = |worker, inbox, waker, to, from| Neighbour {
             worker,
             inbox,
@@ -163,20 +212,61 @@ impl Neighbour {
         layer: LayerIndex,
         packet: PacketView,
     ) -> Pushed {
-        let bit = Subscriber::bit(kind, layer);
-        if subscriber.broken & bit != 0 && !packet.meta.starts_keyframe {
+        let which = Layers::of(kind, layer);
+        if !subscriber.wanted.meets(which) {
+            return Pushed::Unwanted;
+        }
+        if subscriber.broken.meets(which) && !packet.meta.starts_keyframe {
             return Pushed::Dropped;
         }
         let taken = LanePacket::new(source, kind, layer, packet).is_some_and(|packet| self.to.push(packet).is_ok());
         if taken {
-            subscriber.broken &= !bit;
+            subscriber.broken.remove(which);
             self.pushed += 1;
             self.dirty = true;
             Pushed::Taken
         } else {
-            subscriber.broken |= bit;
+            subscriber.broken.insert(which);
             Pushed::Dropped
         }
+    }
+
+    /// Answers a subscription of the source that `feed` is of: first what the feed over there has to know, then the
+    /// packets since the last keyframe, so that pictures start at once.
+    pub fn begin(
+        &mut self,
+        mut subscriber: Subscriber,
+        source: SourceId,
+        feed: Option<&Feed>,
+        now: Instant,
+    ) -> Subscriber {
+        let epoch = subscriber.epoch;
+        self.note(Note::Begin { source, epoch });
+        if let Some(feed) = feed {
+            for update in feed.state() {
+                self.note(Note::Update { source, update });
+            }
+            feed.replay(now, |kind, layer, packet| {
+                self.push(&mut subscriber, source, kind, layer, packet);
+            });
+        }
+        subscriber
+    }
+
+    /// The subscriber wants these layers from now on. One it did without begins with a keyframe: the last one, or the
+    /// next.
+    pub fn prefer(&mut self, subscriber: &mut Subscriber, layers: Layers, feed: &Feed, now: Instant) {
+        let mut added = layers;
+        added.remove(subscriber.wanted);
+        added.remove(Layers::AUDIO);
+        subscriber.wanted = layers;
+        subscriber.broken.keep(layers);
+        subscriber.broken.insert(added);
+        feed.replay(now, |kind, layer, packet| {
+            if added.meets(Layers::of(kind, layer)) {
+                self.push(subscriber, feed.id(), kind, layer, packet);
+            }
+        });
     }
 
     pub fn note(&mut self, note: Note) {
@@ -233,8 +323,8 @@ impl Neighbour {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::forward::FeedDescription;
     use crate::rtp::Codec;
-    use std::time::Instant;
 
     const SOURCE: SourceId = SourceId(5);
 
@@ -260,7 +350,7 @@ mod tests {
         let (one_sender, _) = mpsc::channel();
         let (other_sender, other_inbox) = mpsc::channel();
         let waker = || Arc::new(Waker::new().unwrap());
-        let (one, other) = Neighbour::pair((0, one_sender, waker()), (1, other_sender, waker()), depth);
+        let (one, other) = Neighbour::pair((0, one_sender, waker(), depth), (1, other_sender, waker(), depth));
         Ends {
             one,
             other,
@@ -351,6 +441,47 @@ mod tests {
         ends.other.drain(visible, |_| count += 1);
         assert_eq!(count, 2);
         assert_eq!(drain(&mut ends), [Some(5), None]);
+    }
+
+    #[test]
+    fn a_layer_that_was_done_without_begins_with_a_keyframe() {
+        let mut ends = ends(16);
+        let mut subscriber = Subscriber::new(1, 0);
+        let description = FeedDescription {
+            audio: None,
+            video: Some(Codec::H264),
+            layers: 2,
+        };
+        let mut feed = Feed::new(SOURCE, description);
+        for (sequence, key) in [(7, false), (8, true), (9, false)] {
+            let packet = PacketView {
+                meta: meta(sequence, key),
+                bytes: &[sequence as u8; 20],
+            };
+            feed.store(MediaKind::Video, LayerIndex(1), packet);
+        }
+        let (low, both) = (
+            Layers::with_video(&[LayerIndex(0)]),
+            Layers::with_video(&[0, 1].map(LayerIndex)),
+        );
+        ends.one.prefer(&mut subscriber, low, &feed, Instant::now());
+        assert_eq!(push(&mut ends, &mut subscriber, 0, 1, false), Pushed::Taken);
+        assert_eq!(push(&mut ends, &mut subscriber, 1, 9, false), Pushed::Unwanted);
+        // the ring has a keyframe of the one that is added
+        ends.one.prefer(&mut subscriber, both, &feed, Instant::now());
+        assert!(!subscriber.lacks_keyframe(LayerIndex(1)));
+        assert_eq!(push(&mut ends, &mut subscriber, 1, 10, false), Pushed::Taken);
+        assert_eq!(drain(&mut ends), [1, 8, 9, 10].map(Some));
+        // and of this one it has none
+        let high = Layers::with_video(&[LayerIndex(1)]);
+        ends.one.prefer(&mut subscriber, high, &feed, Instant::now());
+        assert_eq!(push(&mut ends, &mut subscriber, 0, 2, false), Pushed::Unwanted);
+        ends.one.prefer(&mut subscriber, low, &feed, Instant::now());
+        assert!(subscriber.lacks_keyframe(LayerIndex(0)));
+        assert_eq!(push(&mut ends, &mut subscriber, 0, 3, false), Pushed::Dropped);
+        assert_eq!(push(&mut ends, &mut subscriber, 0, 4, true), Pushed::Taken);
+        assert_eq!(push(&mut ends, &mut subscriber, 1, 11, true), Pushed::Unwanted);
+        assert_eq!(drain(&mut ends), [Some(4)]);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The media worker: one thread, one UDP port and an ICE-TCP listener on the same number, the peers on them, and the loop
-//! around the pure parts. Commands come in, events go out; workers hand each other packets over one bounded lane a pair.
+//! around the pure parts. Commands come in, events go out; workers hand each other packets over one bounded lane a pair,
+//! and a program takes part in that by its [`Port`].
 //!
 //! ```text
 //! turn     wait → clock → commands, lanes → sockets → timers → replies out → rooms that are due, viewer by viewer → out
@@ -8,6 +9,9 @@
 //!  └ tcp       ICE-TCP: framing, bounded write buffers         │  ├ room      feeds, viewers, pacing
 //!                                                              │  ├ commands  what the control plane tells
 //!                                                              │  └ relay     other workers: subscriptions, lanes
+//!
+//! program  wait → drain what came over the lanes → decide → publish
+//!  └ port      a program's end: inputs, its own source
 //! ```
 //! Time base: one `Instant` a turn, read when the wait is over.
 
@@ -20,6 +24,7 @@ mod outbox;
 mod pacing;
 mod peers;
 mod poll;
+mod port;
 mod relay;
 mod room;
 mod socket;
@@ -28,6 +33,7 @@ mod timers;
 mod turn;
 
 pub use addresses::enumerate;
+pub use port::{Arrival, Port, PortCounters, PortHandle};
 
 use self::core::Core;
 use crate::forward::{LayerPreference, Permission, SlotReport, SourceId, SourceInfo, TrackDiagnosis, View};
@@ -183,11 +189,16 @@ pub struct Config {
 /// What comes into a worker besides packets. Unbounded: commands are few, each answers to somebody, and none may be lost.
 enum Message {
     Command(Box<Command>),
-    /// From another worker, written behind its `after`-th packet on the lane.
+    /// From another worker or a program, written behind its `after`-th packet on the lane.
     Note {
         from: usize,
         after: u64,
         note: Note,
+    },
+    /// A program takes part, as neighbour `index`.
+    Attach {
+        index: usize,
+        lane: Box<Neighbour>,
     },
 }
 
@@ -196,7 +207,7 @@ impl Message {
     fn command(self) -> Option<Command> {
         match self {
             Message::Command(command) => Some(*command),
-            Message::Note { .. } => None,
+            Message::Note { .. } | Message::Attach { .. } => None,
         }
     }
 }
@@ -401,13 +412,16 @@ fn connect(handles: &[Handle]) -> Vec<Vec<Option<Neighbour>>> {
     for row in &mut ends {
         row.resize_with(handles.len(), || None);
     }
-    let end = |index: usize| (index, handles[index].inbox.clone(), handles[index].waker.clone());
+    let end = |index: usize| {
+        let Handle { inbox, waker, .. } = &handles[index];
+        (index, inbox.clone(), waker.clone(), LANE_DEPTH)
+    };
     let all = 0..handles.len();
     let pairs = all
         .clone()
         .flat_map(|one| all.clone().skip(one + 1).map(move |other| (one, other)));
     for (one, other) in pairs {
-        let (of_one, of_other) = Neighbour::pair(end(one), end(other), LANE_DEPTH);
+        let (of_one, of_other) = Neighbour::pair(end(one), end(other));
         ends[one][other] = Some(of_one);
         ends[other][one] = Some(of_other);
     }

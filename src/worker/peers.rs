@@ -41,7 +41,7 @@ pub(super) enum Media {
 pub(super) struct Publisher {
     pub source: SourceId,
     pub publication: Publication,
-    /// Other workers that have viewers of the source; at most one entry each.
+    /// Other workers that have viewers of the source, and programs that show it; at most one entry each.
     pub subscribers: Vec<Subscriber>,
     /// What of the publication's counters the metrics hold already.
     pub counted: PublicationCounters,

@@ -2,7 +2,7 @@
 //! of the lanes.
 
 use super::core::{Core, Fence};
-use super::lane::{Arrived, Neighbour, Note, Subscriber};
+use super::lane::{Arrived, Layers, Neighbour, Note, Subscriber};
 use super::peers::{Media, Publisher};
 use super::room::{Room, Subscription};
 use super::{Message, PeerId, RoomKey};
@@ -27,6 +27,7 @@ impl Core {
         for _ in 0..MESSAGES_PER_TURN {
             match self.inbox.try_recv() {
                 Ok(Message::Command(command)) => self.command(*command, now),
+                Ok(Message::Attach { index, lane }) => self.attach(index, *lane),
                 Ok(Message::Note { from, after, note }) => {
                     if let Some(Some(neighbour)) = self.neighbours.get_mut(from) {
                         neighbour.noted(after, note);
@@ -103,6 +104,7 @@ impl Core {
                         publisher.subscribers.retain(|known| known.worker != from);
                     }
                 }
+                Note::Prefer { source, layers } => self.prefer_layers(source, from, layers, now),
                 Note::KeyframeWanted { source, layer } => self.request_keyframe(source, layer, now),
                 // updates are in force when they come out of the lane, and what was sealed before has been sent
                 Note::Fence { id } => {
@@ -110,7 +112,8 @@ impl Core {
                         lane.note(Note::Passed { id });
                     }
                 }
-                Note::Passed { id } => self.fence_passed(id),
+                Note::Passed { id } => self.fence_passed(id, from),
+                Note::Detach => self.detach(from),
                 // not requests
                 Note::Begin { .. } | Note::Update { .. } | Note::Gone { .. } => {}
             }
@@ -123,33 +126,77 @@ impl Core {
         let Some(done) = done else { return };
         self.last_fence += 1;
         let id = self.last_fence;
-        let mut missing = 0;
+        let mut missing = Vec::with_capacity(workers.len());
         for worker in workers {
             if let Some(Some(lane)) = self.neighbours.get_mut(*worker) {
                 lane.note(Note::Fence { id });
-                missing += 1;
+                missing.push(*worker);
             }
         }
-        if missing == 0 {
+        if missing.is_empty() {
             self.acks.push(done);
         } else {
             self.fences.push(Fence { id, missing, done });
         }
     }
 
-    fn fence_passed(&mut self, id: u64) {
-        let Some(at) = self.fences.iter().position(|fence| fence.id == id) else {
-            return;
-        };
-        if let Some(fence) = self.fences.get_mut(at) {
-            fence.missing -= 1;
-            if fence.missing == 0 {
-                self.acks.push(self.fences.swap_remove(at).done);
-            }
+    fn fence_passed(&mut self, id: u64, from: usize) {
+        for fence in self.fences.iter_mut().filter(|fence| fence.id == id) {
+            fence.missing.retain(|missing| *missing != from);
+        }
+        self.complete_fences();
+    }
+
+    fn complete_fences(&mut self) {
+        let complete = self.fences.extract_if(.., |fence| fence.missing.is_empty());
+        self.acks.extend(complete.map(|fence| fence.done));
+    }
+
+    /// A program takes part from now on.
+    fn attach(&mut self, index: usize, lane: Neighbour) {
+        // the one before it has said goodbye, but that may still stand behind packets
+        if self.neighbours.get(index).is_some_and(Option::is_some) {
+            self.detach(index);
+        }
+        let count = self.neighbours.len().max(index + 1);
+        self.neighbours.resize_with(count, || None);
+        self.visible.resize(count, 0);
+        if let (Some(place), Some(visible)) = (self.neighbours.get_mut(index), self.visible.get_mut(index)) {
+            // what was counted was the other's
+            (*place, *visible) = (Some(lane), 0);
         }
     }
 
-    /// The workers that were told of the peer's packets so far.
+    /// A program is gone, with what it made, what it took, and what it was waited for.
+    fn detach(&mut self, from: usize) {
+        for index in self.owners.values() {
+            if let Some(Media::Publisher(publisher)) = self.peers.at_mut(*index).map(|peer| &mut peer.media) {
+                publisher.subscribers.retain(|known| known.worker != from);
+            }
+        }
+        for room in self.rooms.values_mut() {
+            let Room {
+                subscriptions, feeds, ..
+            } = room;
+            subscriptions.retain(|source, known| {
+                let stays = known.worker != from;
+                if !stays {
+                    feeds.remove(*source);
+                    self.feed_rooms.remove(source);
+                }
+                stays
+            });
+        }
+        for fence in &mut self.fences {
+            fence.missing.retain(|missing| *missing != from);
+        }
+        self.complete_fences();
+        if let Some(lane) = self.neighbours.get_mut(from) {
+            *lane = None;
+        }
+    }
+
+    /// The workers and programs that were told of the peer's packets so far.
     pub fn subscribers_of(&mut self, id: PeerId) -> Vec<usize> {
         let index = self.peers.index_of(id);
         match index.and_then(|index| self.peers.at_mut(index)).map(|peer| &peer.media) {
@@ -158,8 +205,7 @@ impl Core {
         }
     }
 
-    /// A worker gets the source from now on: first what its feed has to know, then the packets since the last keyframe,
-    /// so that its viewers start at once.
+    /// A worker or a program gets the source from now on.
     fn subscribe(&mut self, source: SourceId, from: usize, epoch: u32, now: Instant) {
         let Some(&index) = self.owners.get(&source) else { return };
         let Some(peer) = self.peers.at_mut(index) else { return };
@@ -177,17 +223,39 @@ impl Core {
             return;
         }
         publisher.subscribers.retain(|known| known.worker != from);
-        let mut subscriber = Subscriber::new(from, epoch);
-        lane.note(Note::Begin { source, epoch });
-        if let Some(feed) = self.rooms.get(&peer.room).and_then(|room| room.feeds.get(source)) {
-            for update in feed.state() {
-                lane.note(Note::Update { source, update });
-            }
-            feed.replay(now, |kind, layer, packet| {
-                lane.push(&mut subscriber, source, kind, layer, packet);
-            });
-        }
+        let feed = self.rooms.get(&peer.room).and_then(|room| room.feeds.get(source));
+        let subscriber = lane.begin(Subscriber::new(from, epoch), source, feed, now);
         publisher.subscribers.push(subscriber);
+        self.mend(source, index, subscriber, now);
+    }
+
+    fn prefer_layers(&mut self, source: SourceId, from: usize, layers: Layers, now: Instant) {
+        let Some(&index) = self.owners.get(&source) else { return };
+        let Some(peer) = self.peers.at_mut(index) else { return };
+        let feed = self.rooms.get(&peer.room).and_then(|room| room.feeds.get(source));
+        let (Media::Publisher(publisher), Some(feed)) = (&mut peer.media, feed) else {
+            return;
+        };
+        let Some(subscriber) = publisher.subscribers.iter_mut().find(|known| known.worker == from) else {
+            return;
+        };
+        if let Some(Some(lane)) = self.neighbours.get_mut(from) {
+            lane.prefer(subscriber, layers, feed, now);
+            let subscriber = *subscriber;
+            self.mend(source, index, subscriber, now);
+        }
+    }
+
+    /// Asks for the keyframes without which layers of a subscription do not go on: over there nobody sees a gap.
+    fn mend(&mut self, source: SourceId, index: usize, subscriber: Subscriber, now: Instant) {
+        let Some(publisher) = self.publisher(source) else {
+            return;
+        };
+        let layers = (0..publisher.publication.description().layers).map(LayerIndex);
+        for layer in layers.filter(|layer| subscriber.lacks_keyframe(*layer)) {
+            publisher.publication.request_keyframe(layer, now);
+        }
+        self.touch(index);
     }
 
     fn publisher(&mut self, source: SourceId) -> Option<&mut Publisher> {

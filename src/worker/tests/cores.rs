@@ -5,22 +5,28 @@ use super::super::tcp::TCP_SOCKET;
 use super::*;
 use crate::transport::Path;
 
+mod port;
+
 const MS: Duration = Duration::from_millis(1);
 const KEYFRAME: [u8; 11] = [0x10, 0x10, 0, 0, 0x9d, 0x01, 0x2a, 0x80, 0x02, 0x68, 0x01];
 const DELTA: [u8; 4] = [0x10, 0x11, 0, 0];
 
 fn cores(count: usize) -> Vec<Core> {
+    cores_and_handles(count).0
+}
+
+fn cores_and_handles(count: usize) -> (Vec<Core>, Vec<Handle>) {
     let dtls = Arc::new(dtls::Context::new().unwrap());
     let (handles, inboxes): (Vec<Handle>, Vec<FakeWorker>) = (0..count).map(|_| Handle::fake()).unzip();
     // what is told to the control plane has room enough
     let (events, _) = mpsc::channel(64);
     let clock = node_clock();
     let ends = connect(&handles).into_iter().zip(inboxes).enumerate();
-    ends.map(|(index, (lanes, inbox))| {
+    let cores = ends.map(|(index, (lanes, inbox))| {
         let reports = Reports::new(events.clone(), Arc::default());
         Core::new(index, dtls.clone(), 2 * MS, clock, inbox.0, lanes, reports)
-    })
-    .collect()
+    });
+    (cores.collect(), handles)
 }
 
 /// A peer and the path it uses.
