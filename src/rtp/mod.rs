@@ -4,12 +4,13 @@
 //! | wire → type | [`header`], [`extension`], [`rtcp`], [`h264`], [`vp8`], [`vp9`], [`av1`] (through [`Codec`]) |
 //! |---|---|
 //! | per inbound stream | [`sequence`], [`reception`], [`twcc`] |
-//! | per layer | [`ring`] |
+//! | per layer | [`ring`], [`frames`]: packets → what a decoder takes |
 
 pub mod av1;
 mod bits;
 mod codec;
 pub mod extension;
+pub mod frames;
 pub mod h264;
 pub mod header;
 mod packet;
@@ -25,6 +26,7 @@ pub mod vp9;
 
 pub use codec::{Codec, MediaKind};
 pub use extension::{Extension, ExtensionMap};
+pub use frames::{Frame, FrameAssembler};
 pub use header::{Fields, Header, HeaderError, HeaderWriter};
 pub use packet::{Meta, PacketView};
 pub use picture::{PictureIds, PictureOffsets};

@@ -9,6 +9,8 @@ pub(crate) struct Descriptor {
     pub(crate) len: usize,
     /// First packet of the first partition of a frame.
     pub(crate) starts_frame: bool,
+    /// No other picture is predicted from this one (the N bit).
+    pub(crate) disposable: bool,
     pub(crate) positions: Positions,
 }
 
@@ -36,6 +38,7 @@ impl Descriptor {
         (payload.len() >= len).then_some(Descriptor {
             len,
             starts_frame: first & 0x10 != 0 && first & 0x07 == 0,
+            disposable: first & 0x20 != 0,
             positions,
         })
     }
