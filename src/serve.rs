@@ -110,6 +110,7 @@ impl Server {
         let options = options(config, http_address, readiness.clone());
         let state = api::State::persistent(node.clone(), options, store, answers, webhooks);
         let counted = node.clone();
+        let exporter = exporter.with_programs(node.programs());
 
         let (stopping, stop) = watch::channel(false);
         let mut listeners = JoinSet::new();

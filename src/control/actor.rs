@@ -9,17 +9,20 @@
 mod log;
 mod media;
 mod peers;
+mod program;
 mod saving;
 mod streams;
 mod turn;
 
 use super::audience::Audience;
 use super::inbox::Inbox;
+use super::program::{Making, Mixing};
 use super::reconcile::Actual;
 use super::registry::{Registry, RoomHandle, Ticket};
 use super::{Commanded, Patched, Position, Resource, Session, Subscription, random};
 use crate::events::Hub;
 use crate::forward::{SlotReport, SourceKind, View};
+use crate::program::Programs;
 use crate::room::{
     Code, Command, Member, Notice, Phase, Principal, Refusal, Room, RoomId, Settings, Snapshot, SourceStatus, UserId,
 };
@@ -28,6 +31,7 @@ use crate::store::{self, Store};
 use crate::transport::{self, dtls, ice, sdp};
 use crate::webhook;
 use crate::worker::{self, PeerId, RoomKey};
+use program::Mixed;
 use saving::Saving;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -81,11 +85,11 @@ pub(super) enum Request {
         viewer: Box<NewViewer>,
         reply: Reply<Result<Session, Refusal>>,
     },
-    /// The worker and the peer that a user's source comes in by.
+    /// The worker and the peer that a user's source comes in by, and how the program is made.
     Locate {
-        user: UserId,
+        user: Option<UserId>,
         kind: SourceKind,
-        reply: Reply<Option<(usize, PeerId)>>,
+        reply: Reply<(Option<(usize, PeerId)>, Making)>,
     },
     Resource {
         peer: PeerId,
@@ -125,6 +129,7 @@ pub(super) struct Shared {
     pub webhooks: webhook::Sender,
     /// Of the absolute URLs in webhooks.
     pub base_url: String,
+    pub programs: Programs,
 }
 
 impl Shared {
@@ -177,6 +182,8 @@ enum Media {
     },
     Viewer {
         slots: Vec<SlotReport>,
+        /// Watches the program.
+        program: bool,
     },
 }
 
@@ -192,6 +199,11 @@ pub(super) struct Actor {
     /// By id, the same peers as in `actual`.
     peers: BTreeMap<PeerId, Peer>,
     audience: Audience,
+    /// There has been media on a seat: the room has a program until it ends.
+    program_begun: bool,
+    mixing: Mixing,
+    /// The program, while it is mixed.
+    mixed: Option<Mixed>,
     told: Told,
     /// Of this turn so far.
     notices: Vec<Notice>,
@@ -245,6 +257,9 @@ pub(super) fn spawn(id: RoomId, epoch: u64, room: Room, shared: Arc<Shared>) -> 
         actual: Actual::default(),
         peers: BTreeMap::new(),
         audience: Audience::default(),
+        program_begun: false,
+        mixing: Mixing::default(),
+        mixed: None,
         told,
         notices: Vec::new(),
         unconfirmed: Vec::new(),
@@ -308,6 +323,7 @@ impl Actor {
             request = mailbox.recv(), if open => Wake::Request(request),
             () = self.inbox.changed(), if open => Wake::News,
             () = self.hub.changed(), if open => Wake::News,
+            () = program::changed(&mut self.mixed), if open => Wake::News,
             () = sleep_until(wake_at), if open => Wake::News,
         }
     }
@@ -319,7 +335,8 @@ impl Actor {
             Some(at) => saved.then_some(at + ENDED_READABLE),
             None => self.room.poll_timeout(),
         };
-        room.into_iter().chain(self.saving.poll_timeout()).min()
+        let mixing = self.mixing.poll_timeout();
+        room.into_iter().chain(self.saving.poll_timeout()).chain(mixing).min()
     }
 
     fn handle_timeout(&mut self, now: Instant) {
@@ -374,7 +391,10 @@ impl Actor {
                 self.close_turn(None, now);
                 let _ = reply.send(outcome);
             }
-            Request::Locate { user, kind, reply } => drop(reply.send(self.locate(&user, kind))),
+            Request::Locate { user, kind, reply } => {
+                let located = user.and_then(|user| self.locate(&user, kind));
+                let _ = reply.send((located, self.making()));
+            }
             Request::Resource { peer, reply } => drop(reply.send(self.resource(peer))),
             Request::Patch { peer, fragment, reply } => drop(reply.send(self.patch(peer, fragment))),
             Request::Close { peer, reply } => {

@@ -1,7 +1,10 @@
 //! Why a seat is black or silent, in sentences: the chain from the seat to the program, link by link. Pure: facts in,
 //! sentences out. The first link that is broken is the answer; those behind it can't be judged and say so by their absence.
 
+use super::program::Making;
 use crate::forward::{SeatIndex, SourceKind, TrackDiagnosis};
+use crate::mix::layout::{Layout, Present};
+use crate::mix::picture::Size;
 use crate::room::{HOST_SEAT, Occupancy, Phase, Seat};
 use crate::rtp::Codec;
 use crate::worker::Diagnosis;
@@ -21,6 +24,10 @@ pub(super) struct Facts<'a> {
     pub seat: &'a Seat,
     /// Somebody has POSTed to WHIP for this source; what the worker says of it, if it answers.
     pub publication: Option<Option<Diagnosis>>,
+    pub making: Making,
+    pub layout: &'a Layout,
+    /// Whose tiles there are.
+    pub present: &'a [Present],
     pub now: Instant,
 }
 
@@ -306,34 +313,66 @@ fn keyframe(video: &TrackDiagnosis, at: Instant) -> Explained {
     link(Link::Keyframe, health, sentence)
 }
 
+/// What the program decodes, in this build.
+fn is_decoded(codec: Codec) -> bool {
+    codec == Codec::H264 || (codec == Codec::Vp8 && cfg!(feature = "vp8"))
+}
+
 fn program(facts: &Facts, links: &mut Vec<Explained>) {
     let codec = publication(facts)
         .and_then(|diagnosis| diagnosis.video)
         .map(|video| video.codec);
-    let (health, sentence) = match codec {
-        Some(Codec::H264) | None => (Health::Good, "Nothing has to be decoded: packets are forwarded."),
-        Some(Codec::Vp8 | Codec::Vp9 | Codec::Av1 | Codec::Opus) => (
+    let host = facts.index == HOST_SEAT && facts.kind == SourceKind::Camera;
+    let (health, sentence) = match (facts.making, codec) {
+        (Making::Mixed, Some(codec)) if !is_decoded(codec) => (
+            Health::Broken,
+            "The program can't decode the picture's codec and shows a placeholder; the stage shows the picture.",
+        ),
+        (Making::Mixed, _) => (Health::Good, "The program decodes it."),
+        (Making::Passthrough, Some(codec)) if host && codec != Codec::H264 => (
             Health::Waiting,
             "The picture is not H.264: the stage shows it, and the program can't forward it.",
         ),
+        _ => (Health::Good, "Nothing has to be decoded: packets are forwarded."),
     };
     links.push(link(Link::Decode, health, sentence));
-    let host = facts.index == HOST_SEAT && facts.kind == SourceKind::Camera;
-    links.push(if host {
-        link(
-            Link::Program,
-            Health::Good,
-            "The program is this camera, forwarded untouched.",
-        )
-    } else {
-        link(
-            Link::Program,
+    let (health, sentence) = match facts.making {
+        Making::Off => (
             Health::Waiting,
-            "The stage shows this source; the program shows the host's camera only.",
-        )
-    });
-    if host {
+            "The room's program is off; the stage shows this source.",
+        ),
+        Making::Unwatched => (Health::Waiting, "Nobody watches the program, so none is made."),
+        Making::Mixed => (Health::Good, "The program is mixed."),
+        Making::Passthrough if host => (Health::Good, "The program is this camera, forwarded untouched."),
+        Making::Passthrough => (
+            Health::Waiting,
+            "The program is the host's camera, forwarded untouched; the stage shows this source.",
+        ),
+    };
+    links.push(link(Link::Program, health, sentence));
+    if facts.making == Making::Mixed {
+        links.push(z_order(facts));
+    } else if host && facts.making == Making::Passthrough {
         links.push(link(Link::ZOrder, Health::Good, "Nothing lies above it."));
+    }
+}
+
+/// Whether another tile hides it. Which does not depend on the canvas' size, but for rounding.
+fn z_order(facts: &Facts) -> Explained {
+    let canvas = Size::even(1280, 720).expect("neither is 0");
+    let tiles = facts.layout.arrange(canvas, facts.present);
+    let own = tiles
+        .iter()
+        .position(|tile| tile.seat == facts.index && tile.source == facts.kind);
+    let Some((own, above)) = own.and_then(|own| tiles.get(own..)?.split_first()) else {
+        return link(Link::ZOrder, Health::Waiting, "The layout has no tile for it.");
+    };
+    match above.iter().find(|tile| tile.rect.contains(own.rect)) {
+        Some(tile) => {
+            let sentence = format!("The tile of seat {} covers it.", tile.seat.0);
+            link(Link::ZOrder, Health::Waiting, sentence)
+        }
+        None => link(Link::ZOrder, Health::Good, "Nothing covers its tile."),
     }
 }
 
@@ -341,6 +380,9 @@ fn program(facts: &Facts, links: &mut Vec<Explained>) {
 mod tests {
     use super::*;
     use crate::room::{Person, SeatFlags, UserId};
+    use std::sync::LazyLock;
+
+    static DEFAULT: LazyLock<Layout> = LazyLock::new(Layout::default);
 
     fn bob() -> Person {
         Person {
@@ -386,6 +428,9 @@ mod tests {
             kind: SourceKind::Camera,
             seat,
             publication,
+            making: Making::Passthrough,
+            layout: &DEFAULT,
+            present: &[],
             now,
         }
     }
@@ -459,6 +504,35 @@ mod tests {
                 Seat, Permission, Whip, Ice, Dtls, Packets, Keyframe, Decode, Program, ZOrder
             ]
         );
+    }
+
+    #[test]
+    fn a_mixed_program_is_explained_by_its_tiles() {
+        let now = Instant::now();
+        let guest = seat(Occupancy::Occupied {
+            person: bob(),
+            since: now,
+        });
+        let place = |seat: u8| Present {
+            seat: SeatIndex(seat),
+            source: SourceKind::Camera,
+        };
+        let mut diagnosis = well(now);
+        let all = [place(0), place(3)];
+        let facts = |present, diagnosis| Facts {
+            making: Making::Mixed,
+            present,
+            ..facts(&guest, Some(Some(diagnosis)), now)
+        };
+        let said = explain(&facts(&all, diagnosis));
+        assert_eq!(last(&said), (Link::ZOrder, Health::Good));
+        assert_eq!(said.summary, "Everything of the camera of seat 3 is well.");
+        let said = explain(&facts(&all[..1], diagnosis));
+        assert_eq!(last(&said), (Link::ZOrder, Health::Waiting));
+        assert_eq!(said.summary, "The layout has no tile for it.");
+        diagnosis.video = Some(track(Codec::Av1, now));
+        let said = explain(&facts(&all, diagnosis));
+        assert!(said.summary.starts_with("The program can't decode"), "{}", said.summary);
     }
 
     #[test]

@@ -21,6 +21,7 @@ mod audience;
 mod explain;
 mod inbox;
 mod placement;
+mod program;
 mod random;
 mod reconcile;
 mod registry;
@@ -30,12 +31,14 @@ mod tests;
 
 use crate::events::{self, CloseReason};
 use crate::forward::{LayerPreference, SeatIndex, SlotReport, SourceKind, View};
+use crate::program::Programs;
 use crate::room::{
     self, Code, Command, Member, Moment, Outcome, Principal, Record, Refusal, Room, RoomId, Settings, Snapshot, UserId,
 };
 use crate::rtp::Codec;
 use crate::rtp::parameters::SendTrack;
 use crate::store::{self, Change, RecordChange};
+use crate::telemetry::ProgramMetrics;
 use crate::transport::{dtls, ice, sdp};
 use crate::{webhook, worker};
 use actor::{NewViewer, Request, Shared};
@@ -170,6 +173,7 @@ impl Node {
                 router.route(event);
             }
         });
+        let programs = Programs::new(workers.clone());
         let shared = Shared {
             workers,
             fingerprint,
@@ -177,6 +181,7 @@ impl Node {
             store: lasting.store,
             webhooks: lasting.webhooks,
             base_url: lasting.base_url,
+            programs,
         };
         let node = Node {
             shared: Arc::new(shared),
@@ -218,6 +223,11 @@ impl Node {
             };
             drop(shared.store.write(change));
         }
+    }
+
+    /// How the programs that are mixed are doing.
+    pub fn programs(&self) -> &ProgramMetrics {
+        self.shared.programs.metrics()
     }
 
     /// Stored before it returns. `true`: created; `false`: it existed with the same content. Other content is a `conflict`.
@@ -421,12 +431,8 @@ impl Node {
             let why = format!("there is no seat {}", index.0);
             return Err(with_version(Refusal::new(Code::SeatIndexInvalid, why)));
         };
-        let located = match user {
-            Some(user) => ask(&handle, |reply| Request::Locate { user, kind, reply })
-                .await
-                .flatten(),
-            None => None,
-        };
+        let located = ask(&handle, |reply| Request::Locate { user, kind, reply }).await;
+        let (located, making) = located.ok_or_else(|| room_not_found(room))?;
         let publication = match located {
             Some((worker, peer)) => Some(self.diagnose(worker, peer).await),
             None => None,
@@ -437,6 +443,9 @@ impl Node {
             kind,
             seat,
             publication,
+            making,
+            layout: &snapshot.settings.layout,
+            present: &snapshot.present(),
             now: snapshot.now,
         }))
     }

@@ -65,20 +65,35 @@ impl Actual {
     }
 }
 
-/// Whoever lost the seat is closed, permissions and the list of sources follow the seats; an ended room has nothing left.
-pub(super) fn reconcile(desired: &Desired, actual: &Actual) -> Vec<Step> {
+/// What comes from the seats, in their order.
+pub(super) fn sources(desired: &Desired, actual: &Actual) -> Vec<SourceInfo> {
+    let seated = actual.publications.values().filter_map(|publication| {
+        let (seat, permission) = desired.seats.get(&publication.user)?;
+        Some(info(publication, *seat, *permission))
+    });
+    let mut sources: Vec<SourceInfo> = seated.filter(|_| !desired.ended).collect();
+    sources.sort_by_key(|source| (source.seat, source.kind));
+    sources
+}
+
+/// Whoever lost the seat is closed, permissions follow the seats; the workers' list is `sources` and the `program`, while
+/// there is one of its own; an ended room has nothing left.
+pub(super) fn reconcile(
+    desired: &Desired,
+    actual: &Actual,
+    mut sources: Vec<SourceInfo>,
+    program: Option<SourceInfo>,
+) -> Vec<Step> {
     let mut steps = Vec::new();
-    let mut sources = Vec::new();
     for (peer, publication) in &actual.publications {
         let seat = desired.seats.get(&publication.user).filter(|_| !desired.ended);
-        let Some((seat, permission)) = seat else {
+        let Some((_, permission)) = seat else {
             steps.push(Step::Close(*peer));
             continue;
         };
         if publication.permission != *permission {
             steps.push(Step::Permit(*peer, *permission));
         }
-        sources.push(info(publication, *seat, *permission));
     }
     if desired.ended {
         steps.extend(actual.viewers.iter().map(|peer| Step::Close(*peer)));
@@ -87,7 +102,7 @@ pub(super) fn reconcile(desired: &Desired, actual: &Actual) -> Vec<Step> {
         }
         return steps;
     }
-    sources.sort_by_key(|source| (source.seat, source.kind));
+    sources.extend(program);
     if *sources != *actual.told {
         steps.push(Step::Tell(sources.into()));
     }
@@ -148,7 +163,7 @@ mod tests {
     }
 
     fn settle(desired: &Desired, actual: &mut Actual) -> Vec<Step> {
-        let steps = reconcile(desired, actual);
+        let steps = reconcile(desired, actual, sources(desired, actual), None);
         for step in &steps {
             actual.apply(step);
         }

@@ -33,7 +33,7 @@ impl Fit {
     pub fn usual(source: SourceKind) -> Self {
         match source {
             SourceKind::Camera => Fit::Crop,
-            SourceKind::Screen => Fit::Contain,
+            SourceKind::Screen | SourceKind::Program => Fit::Contain,
         }
     }
 }

@@ -50,7 +50,7 @@ pub struct Watermark {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Mark {
     /// One line, as high as the rectangle, cut to its width. A clock is text that the caller changes.
-    Text(Arc<str>),
+    Text { text: Arc<str>, color: Color },
     /// Whole, in the middle of the rectangle.
     Image(Image),
 }
@@ -205,11 +205,7 @@ impl Overlays {
         let whole = size.rect();
         let letters = f32::from((whole.height / 8).clamp(12, 64));
         // black on what is bright
-        let color = if Yuv::of(placeholder.color).y > 150 {
-            BLACK
-        } else {
-            WHITE
-        };
+        let color = if is_bright(placeholder.color) { BLACK } else { WHITE };
         let typesetter = self.typesetter.get_or_insert_with(Typesetter::new);
         if let Some(line) = typesetter.line(name, letters, whole.width - whole.width / 8, color) {
             Bitmap::new(&line).blend(&mut picture, centre(line.size(), whole), whole);
@@ -222,17 +218,21 @@ impl Overlays {
         let size = watermark.rect.size()?;
         let raster = match &watermark.mark {
             Mark::Image(image) => image.scaled(size, Fit::Contain),
-            Mark::Text(text) => {
+            Mark::Text { text, color } => {
                 let typesetter = self.typesetter.get_or_insert_with(Typesetter::new);
                 // the line is 1.3 times as high as its letters, and its shadow needs a little
                 let letters = (f32::from(watermark.rect.height) / 1.4).clamp(6.0, 400.0);
-                shadowed(typesetter, text, letters, watermark.rect.width)?
+                shadowed(typesetter, text, letters, (watermark.rect.width, *color))?
             }
         };
         let at = centre(raster.size(), watermark.rect);
         let bitmap = Arc::new(Bitmap::new(&raster.faded(watermark.opacity)));
         Some(Placed { at, bitmap })
     }
+}
+
+fn is_bright(color: Color) -> bool {
+    Yuv::of(color).y > 150
 }
 
 /// A picture of one colour, an image over it.
@@ -251,10 +251,12 @@ fn centre(size: Size, of: Rect) -> (u16, u16) {
     (start(of.x, of.width, own.width), start(of.y, of.height, own.height))
 }
 
-/// White letters that are legible on white.
-fn shadowed(typesetter: &mut Typesetter, text: &str, letters: f32, max_width: u16) -> Option<Raster> {
-    let shadow = typesetter.line(text, letters, max_width.saturating_sub(2), BLACK)?;
-    let line = typesetter.line(text, letters, max_width.saturating_sub(2), WHITE)?;
+/// Letters that are legible on their own colour: with a shadow that is black, or white under dark ones.
+fn shadowed(typesetter: &mut Typesetter, text: &str, letters: f32, (max_width, color): (u16, Color)) -> Option<Raster> {
+    let shadow = if is_bright(color) { BLACK } else { WHITE };
+    let shadow = typesetter.line(text, letters, max_width.saturating_sub(2), shadow)?;
+    let rgb = [color.red, color.green, color.blue];
+    let line = typesetter.line(text, letters, max_width.saturating_sub(2), rgb)?;
     let size = line.size().rect();
     let mut raster = Raster::clear(Size::even(size.width + 2, size.height + 2)?);
     raster.lay_raster((1, 1), &shadow);

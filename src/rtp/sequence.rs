@@ -73,6 +73,13 @@ impl NtpClock {
         self.ntp
             .wrapping_add(ntp_duration(now.saturating_duration_since(self.origin)))
     }
+
+    /// Seconds since 1970 at `now`, as far as the clock is true.
+    pub fn unix_s(&self, now: Instant) -> i64 {
+        /// Seconds from 1900 to 1970.
+        const NTP_UNIX_S: i64 = 2_208_988_800;
+        (self.at(now) >> 32).cast_signed() - NTP_UNIX_S
+    }
 }
 
 /// A duration as 32.32 fixed-point seconds.

@@ -6,11 +6,13 @@ mod collector;
 mod http;
 mod log;
 mod process;
+mod program;
 mod webhooks;
 mod worker;
 
 pub use http::metrics;
 pub use log::{InvalidLevel, init_log};
+pub use program::ProgramMetrics;
 pub use webhooks::WebhookMetrics;
 pub use worker::{Counter, Histogram, WorkerMetrics};
 
@@ -50,6 +52,14 @@ impl Exporter {
             .register(Box::new(metrics.deliveries.clone()))
             .and_then(|()| self.registry.register(Box::new(metrics.dead_letters.clone())));
         registered.expect("the names differ");
+        self
+    }
+
+    /// Also shows how mixed programs are doing. Once.
+    pub fn with_programs(self, metrics: &ProgramMetrics) -> Self {
+        for collector in metrics.collectors() {
+            self.registry.register(collector).expect("the names differ");
+        }
         self
     }
 

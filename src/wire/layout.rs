@@ -462,7 +462,8 @@ impl From<&CustomTile> for TileForm {
             seat: tile.seat.0,
             source: match tile.source {
                 SourceKind::Camera => SourceWord::Camera,
-                SourceKind::Screen => SourceWord::Screen,
+                // no tile is of the program, which the tiles make
+                SourceKind::Screen | SourceKind::Program => SourceWord::Screen,
             },
             x: tile.area.x(),
             y: tile.area.y(),

@@ -219,6 +219,7 @@ pub struct Handle {
     waker: Arc<Waker>,
     candidates: Arc<[ice::Candidate]>,
     metrics: Arc<WorkerMetrics>,
+    clock: NtpClock,
 }
 
 impl Handle {
@@ -235,6 +236,7 @@ impl Handle {
             waker: Arc::new(Waker::new().expect("a wake-up descriptor")),
             candidates: Arc::new([candidate]),
             metrics: Arc::default(),
+            clock: node_clock(),
         };
         (handle, FakeWorker(taken))
     }
@@ -248,6 +250,11 @@ impl Handle {
     /// Where peers of this worker reach it: the node's own addresses before the advertised ones, UDP before TCP.
     pub fn candidates(&self) -> &[ice::Candidate] {
         &self.candidates
+    }
+
+    /// What its sender reports and those of all workers are on.
+    pub fn clock(&self) -> NtpClock {
+        self.clock
     }
 
     pub fn metrics(&self) -> &Arc<WorkerMetrics> {
@@ -283,7 +290,7 @@ pub fn spawn(config: Config, dtls: Arc<dtls::Context>) -> io::Result<(Vec<Handle
     let (events, receiver) = mpsc::channel(events::EVENTS_DEPTH);
     let mut seats = Vec::with_capacity(config.workers);
     for index in 0..config.workers {
-        seats.push(Seat::bind(&config, &addresses, index)?);
+        seats.push(Seat::bind(&config, &addresses, index, clock)?);
     }
     let handles: Vec<Handle> = seats.iter().map(|seat| seat.handle.clone()).collect();
     let lanes = connect(&handles);
@@ -330,7 +337,7 @@ struct Seat {
 }
 
 impl Seat {
-    fn bind(config: &Config, addresses: &[IpAddr], index: usize) -> io::Result<Seat> {
+    fn bind(config: &Config, addresses: &[IpAddr], index: usize, clock: NtpClock) -> io::Result<Seat> {
         let number = u16::try_from(index).ok();
         let port = number.and_then(|number| match config.base_port {
             0 => Some(0),
@@ -346,6 +353,7 @@ impl Seat {
             waker: Arc::new(Waker::new()?),
             candidates: addresses::candidates(config, addresses, number, port).into(),
             metrics: Arc::default(),
+            clock,
         };
         Ok(Seat {
             handle,

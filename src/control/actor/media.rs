@@ -2,7 +2,7 @@
 
 use super::{Actor, Media, Peer};
 use crate::control::inbox::News;
-use crate::control::reconcile::{Step, places_kept, reconcile};
+use crate::control::reconcile::{Step, places_kept, reconcile, sources};
 use crate::forward::{Permission, SourceKind};
 use crate::room::event::Event;
 use crate::room::{MediaNews, Presence, SourceStatus, TransportNews, UserId};
@@ -18,7 +18,7 @@ impl Actor {
     pub(super) fn hear(&mut self, id: PeerId, news: News, now: Instant) {
         let Some(peer) = self.peers.get_mut(&id) else { return };
         match &mut peer.media {
-            Media::Viewer { slots } => {
+            Media::Viewer { slots, .. } => {
                 if let Some(newest) = news.slots {
                     slots.clone_from(&newest);
                     if let Some(user) = &peer.user {
@@ -66,7 +66,9 @@ impl Actor {
         self.report_levels(now);
         self.report_audience(now);
         let desired = self.room.desired();
-        let steps = reconcile(&desired, &self.actual);
+        let sources = sources(&desired, &self.actual);
+        let program = self.settle_program(&desired, &sources, now);
+        let steps = reconcile(&desired, &self.actual, sources, program);
         self.perform(steps);
         let kept = places_kept(&desired, &self.actual, self.told.host_away).len();
         if kept != self.told.places_kept {

@@ -6,7 +6,7 @@ use crate::control::reconcile::{Publication, Step, places_kept};
 use crate::control::registry::{RoomHandle, Ticket};
 use crate::control::{Patched, Resource, Session, random};
 use crate::forward::{Permission, SourceKind, View};
-use crate::room::{Code, HOST_SEAT, Refusal, SourceStatus, TransportNews, UserId};
+use crate::room::{Code, ProgramMode, Refusal, SourceStatus, TransportNews, UserId};
 use crate::rtp::parameters::ReceiveParameters;
 use crate::transport::{self, ice, sdp};
 use crate::worker::{self, Admission, PeerId};
@@ -146,7 +146,10 @@ impl Actor {
             user: viewer.user,
             etag: session.etag.clone(),
             remote: viewer.remote.ice.clone(),
-            media: Media::Viewer { slots: Vec::new() },
+            media: Media::Viewer {
+                slots: Vec::new(),
+                program: viewer.view == View::Program,
+            },
             ticket,
         };
         let command = worker::Command::View {
@@ -166,12 +169,12 @@ impl Actor {
         Ok(session)
     }
 
-    /// A stage may be watched before anybody is on it: its slots fill without renegotiation. The program and a single
-    /// seat need their source up, or about to be again.
+    /// A stage may be watched before anybody is on it: its slots fill without renegotiation. A single seat needs its
+    /// source up, or about to be again.
     fn playable(&self, view: &View) -> Result<(), Refusal> {
         let (seat, kind) = match view {
             View::Stage { .. } => return Ok(()),
-            View::Program => (HOST_SEAT, SourceKind::Camera),
+            View::Program => return self.program_playable(),
             View::Seat { seat, kind } => (*seat, *kind),
         };
         if !self.room.has_seat(seat) {
@@ -187,10 +190,26 @@ impl Actor {
         if playing {
             return Ok(());
         }
-        Err(Refusal {
+        Err(self.nothing_to_play("nothing is published there yet"))
+    }
+
+    /// The program begins with the first seated media and lasts as long as the room, unless it is off.
+    fn program_playable(&self) -> Result<(), Refusal> {
+        if self.room.settings().program.mode == ProgramMode::Off {
+            return Err(self.nothing_to_play("the room's program is off"));
+        }
+        let up = |peer: &Peer| matches!(peer.media, Media::Publisher { up: true, .. });
+        if self.program_begun || self.peers.values().any(up) {
+            return Ok(());
+        }
+        Err(self.nothing_to_play("the program begins with the first camera or microphone on a seat"))
+    }
+
+    fn nothing_to_play(&self, why: &str) -> Refusal {
+        Refusal {
             retry_after: Some(NOTHING_TO_PLAY_RETRY),
-            ..self.refusal(Code::NothingToPlay, "nothing is published there yet")
-        })
+            ..self.refusal(Code::NothingToPlay, why)
+        }
     }
 
     /// The worker and the peer of a user's source.
@@ -204,7 +223,7 @@ impl Actor {
         let peer = self.peers.get(&peer)?;
         let (publisher, slots) = match &peer.media {
             Media::Publisher { .. } => (true, Vec::new()),
-            Media::Viewer { slots } => (false, slots.clone()),
+            Media::Viewer { slots, .. } => (false, slots.clone()),
         };
         Some(Resource {
             room: self.id.clone(),

@@ -12,6 +12,8 @@ mod tests;
 pub use decoder::H264Decoder;
 pub use encoder::H264Encoder;
 
+use crate::rtp::h264::nal_units;
+
 /// NAL unit types (H.264 table 7-1).
 const SLICE: u8 = 1;
 const IDR_SLICE: u8 = 5;
@@ -19,24 +21,6 @@ const SPS: u8 = 7;
 const PPS: u8 = 8;
 
 const START_CODE: [u8; 4] = [0, 0, 0, 1];
-
-/// The NAL units of a byte stream, header first, without start codes (H.264 annex B).
-fn nal_units(stream: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let mut rest = behind_start_code(stream);
-    std::iter::from_fn(move || {
-        let unit = rest?;
-        rest = behind_start_code(unit);
-        // what is left of the next unit's start code is zeros, which no unit ends with
-        let end = rest.map_or(unit.len(), |next| unit.len() - next.len() - 3);
-        Some(unit.get(..end).unwrap_or_default())
-    })
-    .filter(|unit| !unit.is_empty())
-}
-
-fn behind_start_code(stream: &[u8]) -> Option<&[u8]> {
-    let at = stream.windows(3).position(|bytes| bytes == [0, 0, 1])?;
-    stream.get(at + 3..)
-}
 
 fn nal_type(unit: &[u8]) -> Option<u8> {
     unit.first().map(|header| header & 0x1f)

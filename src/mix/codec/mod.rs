@@ -8,6 +8,17 @@ mod planes;
 pub mod vp8;
 
 use super::picture::{PictureView, Size};
+use crate::rtp::Codec;
+
+/// A decoder for a source's video. `None`: the program decodes no such codec, in this build or at all.
+pub fn video_decoder(codec: Codec) -> Option<Box<dyn VideoDecoder>> {
+    match codec {
+        Codec::H264 => Some(Box::new(h264::H264Decoder::new())),
+        #[cfg(feature = "vp8")]
+        Codec::Vp8 => Some(Box::new(vp8::Vp8Decoder::new())),
+        _ => None,
+    }
+}
 
 /// Why an access unit gave no picture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -311,7 +311,10 @@ fn watermarks_lie_over_all_and_are_blended_once() {
     let place = rect(40, 40, 80, 20);
     marked.watermarks = vec![Watermark {
         rect: place,
-        mark: Mark::Text("12:34:56".into()),
+        mark: Mark::Text {
+            text: "12:34:56".into(),
+            color: Color::WHITE,
+        },
         opacity: 128,
     }];
     let mut composer = with_scene(marked);
@@ -376,7 +379,10 @@ fn any_scene() -> impl Strategy<Value = Scene> {
         scene.background.color = if blue { color(0, 0, 200) } else { GREY };
         scene.watermarks.extend(mark.map(|(x, y)| Watermark {
             rect: rect(x * 2, y * 2, 50, 20),
-            mark: Mark::Text("mark".into()),
+            mark: Mark::Text {
+                text: "mark".into(),
+                color: Color::WHITE,
+            },
             opacity: 200,
         }));
         scene

@@ -9,7 +9,7 @@ mod parameters;
 pub(crate) use depacketizer::Depacketizer;
 pub use packetizer::{PAYLOAD_MAX, Packetizer};
 
-use parameters::SequenceParameters;
+pub use parameters::SequenceParameters;
 
 /// NAL unit types (H.264 table 7-1, RFC 6184 §5.2).
 const SPS: u8 = 7;
@@ -32,13 +32,18 @@ pub fn starts_keyframe(payload: &[u8]) -> bool {
 
 /// Width and height after cropping, from the sequence parameter set in this packet.
 pub fn keyframe_size(payload: &[u8]) -> Option<(u16, u16)> {
-    Some(SequenceParameters::parse(sps(payload)?)?.size)
+    Some(parameters(payload)?.size)
 }
 
 /// Whether pictures may leave a decoder in another order than they are sent in (B-frames), as the sequence parameter set in
 /// this packet promises. `None`: there is none, or it can't be read.
 pub fn may_reorder(payload: &[u8]) -> Option<bool> {
-    Some(SequenceParameters::parse(sps(payload)?)?.may_reorder)
+    Some(parameters(payload)?.may_reorder)
+}
+
+/// What the sequence parameter set in this packet says.
+pub fn parameters(payload: &[u8]) -> Option<SequenceParameters> {
+    SequenceParameters::parse(sps(payload)?)
 }
 
 /// Whether no other picture is predicted from what is in this packet (`nal_ref_idc` 0, RFC 6184 §5.3).

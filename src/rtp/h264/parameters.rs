@@ -11,11 +11,15 @@ const CPB_COUNT_MAX: u32 = 31;
 
 /// What the server wants to know of a sequence parameter set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct SequenceParameters {
+pub struct SequenceParameters {
     /// Width and height after cropping, in pixels.
-    pub(super) size: (u16, u16),
+    pub size: (u16, u16),
+    /// Of 16×16 pixels, before cropping.
+    pub macroblocks: u64,
+    /// Pictures to keep for others to refer to.
+    pub reference_frames: u32,
     /// Pictures may be shown in another order than they are decoded in.
-    pub(super) may_reorder: bool,
+    pub may_reorder: bool,
 }
 
 impl SequenceParameters {
@@ -35,7 +39,7 @@ impl SequenceParameters {
         skip_order_count(&mut bits, order_count_type)?;
         let references = bits.exp_golomb()?;
         bits.skip(1); // gaps allowed
-        let size = size(&mut bits, chroma_format)?;
+        let (size, macroblocks) = size(&mut bits, chroma_format)?;
         // baseline has no B slices; constraint_set3 of these profiles says that all pictures are intra
         let intra_only = matches!(profile, 44 | 86 | 100 | 110 | 122 | 244) && constraints & 0x10 != 0;
         let in_order = order_count_type == 2
@@ -45,6 +49,8 @@ impl SequenceParameters {
             || reorder_frames(&mut bits) == Some(0);
         Some(SequenceParameters {
             size,
+            macroblocks,
+            reference_frames: references,
             may_reorder: !in_order,
         })
     }
@@ -90,8 +96,8 @@ fn skip_order_count(bits: &mut Bits, order_count_type: u32) -> Option<()> {
     Some(())
 }
 
-/// From the width in macroblocks to the cropping rectangle.
-fn size(bits: &mut Bits, chroma_format: u32) -> Option<(u16, u16)> {
+/// From the width in macroblocks to the cropping rectangle: the size, and the macroblocks before cropping.
+fn size(bits: &mut Bits, chroma_format: u32) -> Option<((u16, u16), u64)> {
     let width_mbs = u64::from(bits.exp_golomb()?) + 1;
     let height_units = u64::from(bits.exp_golomb()?) + 1;
     let frames_only = bits.bit()?;
@@ -101,6 +107,7 @@ fn size(bits: &mut Bits, chroma_format: u32) -> Option<(u16, u16)> {
     bits.skip(1); // direct 8x8 inference
     // in units of macroblock pairs when fields are possible
     let fields = if frames_only { 1 } else { 2 };
+    let macroblocks = width_mbs.saturating_mul(height_units).saturating_mul(fields);
     let (mut width, mut height) = (width_mbs * 16, height_units * 16 * fields);
     if bits.bit()? {
         let crop = [(); 4].map(|()| bits.exp_golomb());
@@ -116,7 +123,7 @@ fn size(bits: &mut Bits, chroma_format: u32) -> Option<(u16, u16)> {
         height = height.checked_sub((top + bottom) * unit_y * fields)?;
     }
     let (width, height) = (u16::try_from(width).ok()?, u16::try_from(height).ok()?);
-    (width > 0 && height > 0).then_some((width, height))
+    (width > 0 && height > 0).then_some(((width, height), macroblocks))
 }
 
 /// `max_num_reorder_frames` of the usability information (H.264 §E.1.1). `None`: it does not say.

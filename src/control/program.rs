@@ -1,0 +1,244 @@
+//! Whether a room's program has to be mixed, or is the host's own media. Pure.
+
+use crate::forward::{SourceInfo, SourceKind};
+use crate::mix::layout::Layout;
+use crate::room::{HOST_SEAT, ProgramMode, ProgramSettings};
+use crate::rtp::Codec;
+use std::time::{Duration, Instant};
+
+/// How long nothing has to be composed before the mixer ends: a guest whose connection breaks for a moment comes back to
+/// the same picture.
+const NOTHING_TO_COMPOSE: Duration = Duration::from_secs(10);
+/// How long nobody has watched before the mixer ends: a page that reloads finds it running.
+const NOBODY_WATCHES: Duration = Duration::from_secs(2);
+
+/// What the decision is made from.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Facts<'a> {
+    pub settings: &'a ProgramSettings,
+    pub layout: &'a Layout,
+    /// All seats' sources.
+    pub sources: &'a [SourceInfo],
+    /// The host's picture is coming in.
+    pub host_video: bool,
+    /// There has been seated media: the program exists until the room ends.
+    pub begun: bool,
+    pub viewers: usize,
+}
+
+/// How the program is made now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Making {
+    Off,
+    /// Nothing is made while nobody watches.
+    Unwatched,
+    /// Of the host's own packets.
+    Passthrough,
+    Mixed,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Demand {
+    /// It is mixed, and somebody watches.
+    Mixed,
+    /// It could be the host's media by now.
+    Composed,
+    Unwatched,
+    /// The program is off, untouched by the operator's wish, or not there yet.
+    None,
+}
+
+fn demand(facts: Facts) -> Demand {
+    if !facts.begun {
+        return Demand::None;
+    }
+    let composed = match facts.settings.mode {
+        ProgramMode::Off | ProgramMode::Passthrough => return Demand::None,
+        ProgramMode::Mixed => true,
+        ProgramMode::Auto => !is_host_alone(facts),
+    };
+    let watched = facts.viewers > 0 || facts.settings.always;
+    match (watched, composed) {
+        (false, _) => Demand::Unwatched,
+        (true, true) => Demand::Mixed,
+        (true, false) => Demand::Composed,
+    }
+}
+
+/// The program can be the host's own packets.
+fn is_host_alone(facts: Facts) -> bool {
+    let mut connected = facts.sources.iter().filter(|source| source.connected);
+    let (Some(host), None) = (connected.next(), connected.next()) else {
+        return false;
+    };
+    let is_camera = host.seat == HOST_SEAT && host.kind == SourceKind::Camera;
+    let is_shown = host.video == Some(Codec::H264) && host.permission.video && facts.host_video;
+    is_camera && is_shown && facts.layout.is_default()
+}
+
+/// When a mixer runs.
+#[derive(Debug, Default)]
+pub(super) struct Mixing {
+    running: bool,
+    /// Since when it is not needed, and until when it goes on.
+    unneeded: Option<(Instant, Instant)>,
+}
+
+impl Mixing {
+    /// Whether the mixer runs from now on.
+    pub fn decide(&mut self, facts: Facts, now: Instant) -> bool {
+        let linger = match demand(facts) {
+            Demand::Mixed => None,
+            Demand::Composed => Some(NOTHING_TO_COMPOSE),
+            Demand::Unwatched => Some(NOBODY_WATCHES),
+            Demand::None => Some(Duration::ZERO),
+        };
+        self.unneeded = linger.filter(|_| self.running).map(|linger| {
+            let since = self.unneeded.map_or(now, |(since, _)| since);
+            (since, since + linger)
+        });
+        self.running = match (linger, self.unneeded) {
+            (None, _) => true,
+            (Some(_), Some((_, until))) => now < until,
+            (Some(_), None) => false,
+        };
+        self.running
+    }
+
+    /// When the decision may be another one.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.unneeded.filter(|_| self.running).map(|(_, until)| until)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::forward::{Permission, SeatIndex, SourceId};
+    use std::sync::Arc;
+
+    fn source(seat: u8, kind: SourceKind) -> SourceInfo {
+        SourceInfo {
+            id: SourceId(u64::from(seat)),
+            seat: SeatIndex(seat),
+            kind,
+            user: Arc::from("somebody"),
+            worker: 0,
+            audio: Some(Codec::Opus),
+            video: Some(Codec::H264),
+            layers: 1,
+            permission: Permission {
+                audio: true,
+                video: true,
+            },
+            connected: true,
+        }
+    }
+
+    /// Whether it is mixed from the beginning on.
+    fn mixed(mode: ProgramMode, sources: &[SourceInfo], host_video: bool) -> bool {
+        let settings = ProgramSettings {
+            mode,
+            ..ProgramSettings::default()
+        };
+        let facts = Facts {
+            settings: &settings,
+            layout: &Layout::default(),
+            sources,
+            host_video,
+            begun: true,
+            viewers: 1,
+        };
+        Mixing::default().decide(facts, Instant::now())
+    }
+
+    #[test]
+    fn a_host_alone_is_not_mixed_anything_else_is() {
+        let host = source(0, SourceKind::Camera);
+        let awaited = SourceInfo {
+            connected: false,
+            ..source(1, SourceKind::Camera)
+        };
+        let dark = SourceInfo {
+            permission: Permission {
+                audio: true,
+                video: false,
+            },
+            ..host.clone()
+        };
+        let other_codec = SourceInfo {
+            video: Some(Codec::Vp8),
+            ..host.clone()
+        };
+        let auto = |sources: &[SourceInfo]| mixed(ProgramMode::Auto, sources, true);
+        assert!(!auto(std::slice::from_ref(&host)));
+        assert!(!auto(&[host.clone(), awaited]), "nobody's media yet");
+        assert!(auto(&[host.clone(), source(1, SourceKind::Camera)]));
+        assert!(auto(&[host.clone(), source(0, SourceKind::Screen)]));
+        assert!(auto(&[source(0, SourceKind::Screen)]));
+        assert!(auto(&[source(1, SourceKind::Camera)]));
+        assert!(auto(&[dark]));
+        assert!(auto(&[other_codec]));
+        assert!(auto(&[]), "the host is away: a slate");
+        assert!(
+            mixed(ProgramMode::Auto, std::slice::from_ref(&host), false),
+            "the camera is off"
+        );
+        assert!(mixed(ProgramMode::Mixed, std::slice::from_ref(&host), true));
+        for mode in [ProgramMode::Passthrough, ProgramMode::Off] {
+            assert!(!mixed(mode, &[host.clone(), source(1, SourceKind::Camera)], true));
+        }
+    }
+
+    #[test]
+    fn the_mixer_ends_a_while_after_it_is_needed_and_at_once_when_it_is_off() {
+        let (start, mut mixing) = (Instant::now(), Mixing::default());
+        let host = [source(0, SourceKind::Camera)];
+        let two = [source(0, SourceKind::Camera), source(1, SourceKind::Camera)];
+        let mut settings = ProgramSettings::default();
+        let mut decide = |settings: &ProgramSettings, sources: &[SourceInfo], viewers: usize, after_ms: u64| {
+            let facts = Facts {
+                settings,
+                layout: &Layout::default(),
+                sources,
+                host_video: true,
+                begun: true,
+                viewers,
+            };
+            let runs = mixing.decide(facts, start + Duration::from_millis(after_ms));
+            (runs, mixing.poll_timeout().map(|at| (at - start).as_millis()))
+        };
+        assert_eq!(decide(&settings, &two, 0, 0), (false, None), "nobody watches");
+        assert_eq!(decide(&settings, &two, 1, 0), (true, None));
+        assert_eq!(decide(&settings, &host, 1, 1_000), (true, Some(11_000)));
+        assert_eq!(decide(&settings, &two, 1, 9_000), (true, None), "the guest is back");
+        assert_eq!(decide(&settings, &host, 1, 20_000), (true, Some(30_000)));
+        assert_eq!(decide(&settings, &host, 1, 29_999), (true, Some(30_000)));
+        assert_eq!(decide(&settings, &host, 1, 30_000), (false, None));
+        assert_eq!(decide(&settings, &two, 1, 40_000), (true, None));
+        assert_eq!(decide(&settings, &two, 0, 41_000), (true, Some(43_000)));
+        assert_eq!(decide(&settings, &two, 0, 43_000), (false, None));
+        settings.always = true;
+        assert_eq!(decide(&settings, &two, 0, 44_000), (true, None));
+        settings.mode = ProgramMode::Off;
+        assert_eq!(decide(&settings, &two, 1, 44_000), (false, None));
+    }
+
+    #[test]
+    fn there_is_no_program_before_the_first_seated_media() {
+        let settings = ProgramSettings {
+            mode: ProgramMode::Mixed,
+            always: true,
+            ..ProgramSettings::default()
+        };
+        let facts = Facts {
+            settings: &settings,
+            layout: &Layout::default(),
+            sources: &[],
+            host_video: false,
+            begun: false,
+            viewers: 1,
+        };
+        assert!(!Mixing::default().decide(facts, Instant::now()));
+    }
+}

@@ -1,0 +1,333 @@
+//! One source in the program: its packets in, pictures when they are due and a voice out. Its audio and its video share
+//! one timeline, so they stay together. Pure but for its decoders.
+
+use super::Sink;
+use crate::forward::{FeedUpdate, LayerIndex, SeatIndex, SourceInfo};
+use crate::mix::audio::{Block, PAIRS, Pulled, Voice};
+use crate::mix::codec::opus::OpusDecoder;
+use crate::mix::codec::{self, VideoDecoder};
+use crate::mix::picture::{PictureView, Size};
+use crate::mix::timeline::{Timeline, Track};
+use crate::rtp::frames::FrameAssembler;
+use crate::rtp::{Codec, MediaKind, NtpClock, PacketView};
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+/// How long a frame that lacks packets is waited for: a retransmission's way there and back on a long path. It is less
+/// than the largest delay of a timeline, so that what comes in this time is still shown when it is due.
+const RETRANSMISSION_WAIT: Duration = Duration::from_millis(150);
+/// Pictures that wait until they are due: the largest delay of a timeline at 60 a second, and some. When full, the oldest
+/// is decoded at once.
+const WAITING_MAX: usize = 16;
+/// How often a keyframe that does not come is asked for again. The publisher's worker merges what several ask for.
+const KEYFRAME_RETRY: Duration = Duration::from_millis(500);
+
+/// A frame until it is due.
+#[derive(Debug)]
+struct Waiting {
+    /// When its last packet came.
+    arrival: Instant,
+    /// `None`: at once.
+    due: Option<Instant>,
+    bytes: Vec<u8>,
+}
+
+/// The newest frame that a picture shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Shown {
+    /// When its last packet came.
+    pub arrival: Instant,
+    /// When it was to be seen; `None`: at once.
+    pub due: Option<Instant>,
+}
+
+/// What the program knows of one simulcast encoding.
+#[derive(Clone, Copy, Debug, Default)]
+struct Layer {
+    size: Option<(u16, u16)>,
+    flowing: bool,
+}
+
+/// The picture of a source whose codec can be decoded.
+pub(super) struct Video {
+    layers: Vec<Layer>,
+    /// What is decoded.
+    layer: LayerIndex,
+    frames: FrameAssembler,
+    /// A layer that is to be decoded instead, from its first keyframe on.
+    next: Option<(LayerIndex, FrameAssembler)>,
+    /// The layers that were said to be of use.
+    taken: Option<[LayerIndex; 2]>,
+    decoder: Box<dyn VideoDecoder>,
+    waiting: VecDeque<Waiting>,
+    /// Buffers of frames that are done.
+    spare: Vec<Vec<u8>>,
+    asked: Option<Instant>,
+    /// Something of it has been drawn since it was last interrupted.
+    pub shown: bool,
+}
+
+pub(super) struct Input {
+    pub info: SourceInfo,
+    timeline: Timeline,
+    pub voice: Voice,
+    /// What the voice says in this block, if it says anything.
+    block: Box<Block>,
+    sounding: bool,
+    pub video: Option<Video>,
+}
+
+impl Input {
+    /// `None`: no memory for a decoder.
+    pub fn new(info: SourceInfo, clock: NtpClock, now: Instant) -> Option<Self> {
+        let decoder = OpusDecoder::new()?;
+        let video = info.video.and_then(|codec| Video::new(codec, info.layers));
+        Some(Input {
+            info,
+            timeline: Timeline::new(clock, now),
+            voice: Voice::new(Box::new(decoder)),
+            block: Box::new([0.0; 2 * PAIRS]),
+            sounding: false,
+            video,
+        })
+    }
+
+    pub fn handle_packet(&mut self, kind: MediaKind, layer: LayerIndex, packet: PacketView, now: Instant) {
+        match kind {
+            MediaKind::Audio => {
+                let meta = packet.meta;
+                self.timeline.handle_arrival(Track::Audio, meta.timestamp, meta.arrival);
+                let due = self.timeline.due(Track::Audio, meta.timestamp).unwrap_or(now);
+                self.voice
+                    .handle_packet(meta.sequence, meta.timestamp, packet.payload(), due);
+            }
+            MediaKind::Video => {
+                if let Some(video) = &mut self.video {
+                    video.handle_packet(layer, &packet, &mut self.timeline, now);
+                }
+            }
+        }
+    }
+
+    /// The next 20 ms of sound, which begin at `at`.
+    pub fn pull(&mut self, at: Instant) -> Pulled {
+        let pulled = self.voice.pull(at, &mut self.block);
+        self.sounding = pulled.sounding;
+        pulled
+    }
+
+    pub fn block(&self) -> Option<(SeatIndex, &Block)> {
+        self.sounding.then_some((self.info.seat, &*self.block))
+    }
+
+    /// Gives up frames that are waited for no longer, and asks for what is needed.
+    pub fn handle_timeout(&mut self, now: Instant, sink: &mut impl Sink) {
+        let Some(video) = &mut self.video else { return };
+        video.take_frames(&mut self.timeline, now);
+        for layer in video.wants_keyframe(now) {
+            sink.request_keyframe(self.info.id, layer);
+        }
+    }
+
+    /// The publisher is gone: nothing of it is shown or heard any more.
+    pub fn end(&mut self) {
+        self.voice.silence();
+        if let Some(video) = &mut self.video {
+            video.interrupt();
+            video.layers.iter_mut().for_each(|layer| layer.flowing = false);
+        }
+    }
+
+    pub fn handle_update(&mut self, update: FeedUpdate, now: Instant) {
+        match update {
+            FeedUpdate::Clock { kind, layer, ntp, rtp } => {
+                let track = match kind {
+                    MediaKind::Audio => Track::Audio,
+                    MediaKind::Video => Track::Video(layer),
+                };
+                self.timeline.handle_clock(track, ntp, rtp, now);
+            }
+            FeedUpdate::Interrupted { kind: MediaKind::Audio } => self.voice.silence(),
+            FeedUpdate::Interrupted { kind: MediaKind::Video } => {
+                if let Some(video) = &mut self.video {
+                    video.interrupt();
+                }
+            }
+            FeedUpdate::Size { layer, width, height } => {
+                if let Some(layer) = self.video.as_mut().and_then(|video| video.layer_mut(layer)) {
+                    layer.size = Some((width, height));
+                }
+            }
+            FeedUpdate::Flowing {
+                kind: MediaKind::Video,
+                layer,
+                flowing,
+            } => {
+                if let Some(layer) = self.video.as_mut().and_then(|video| video.layer_mut(layer)) {
+                    layer.flowing = flowing;
+                }
+            }
+            FeedUpdate::Flowing { .. } | FeedUpdate::IgnoresKeyframeRequests | FeedUpdate::Loudness { .. } => {}
+        }
+    }
+
+    /// Its picture is coming in and may be shown.
+    pub fn shows_video(&self) -> bool {
+        self.info.permission.video && self.video.as_ref().is_some_and(Video::is_flowing)
+    }
+}
+
+impl Video {
+    /// `None`: the program decodes no such codec.
+    fn new(codec: Codec, layers: u8) -> Option<Self> {
+        Some(Video {
+            layers: vec![Layer::default(); usize::from(layers.max(1))],
+            layer: LayerIndex(0),
+            frames: FrameAssembler::new(codec),
+            next: None,
+            taken: None,
+            decoder: codec::video_decoder(codec)?,
+            waiting: VecDeque::new(),
+            spare: Vec::new(),
+            asked: None,
+            shown: false,
+        })
+    }
+
+    fn layer_mut(&mut self, layer: LayerIndex) -> Option<&mut Layer> {
+        self.layers.get_mut(usize::from(layer.0))
+    }
+
+    fn is_flowing(&self) -> bool {
+        self.layers.iter().any(|layer| layer.flowing)
+    }
+
+    fn handle_packet(&mut self, layer: LayerIndex, packet: &PacketView, timeline: &mut Timeline, now: Instant) {
+        if let Some(known) = self.layer_mut(layer) {
+            known.flowing = true;
+        }
+        if let Some((next, frames)) = &mut self.next
+            && *next == layer
+        {
+            frames.handle(packet);
+            if !frames.needs_keyframe() {
+                self.change_layer();
+            }
+        } else if layer == self.layer {
+            self.frames.handle(packet);
+        } else {
+            return;
+        }
+        self.take_frames(timeline, now);
+    }
+
+    /// The layer that was waited for has a keyframe: what waits of the other one is left out.
+    fn change_layer(&mut self) {
+        if let Some((layer, frames)) = self.next.take() {
+            self.layer = layer;
+            self.frames = frames;
+            self.forget_waiting();
+        }
+    }
+
+    /// Moves complete frames to where they wait until they are due.
+    pub fn take_frames(&mut self, timeline: &mut Timeline, now: Instant) {
+        while let Some(frame) = self.frames.poll_frame(now, RETRANSMISSION_WAIT) {
+            let track = Track::Video(self.layer);
+            timeline.handle_arrival(track, frame.timestamp, frame.arrival_first);
+            let mut bytes = self.spare.pop().unwrap_or_default();
+            bytes.clear();
+            bytes.extend_from_slice(frame.bytes);
+            // nobody waits for the first picture
+            let due = timeline.due(track, frame.timestamp).filter(|_| self.shown);
+            let arrival = frame.arrival_last;
+            self.waiting.push_back(Waiting { arrival, due, bytes });
+        }
+    }
+
+    /// Decodes what is due at `at` and hands the newest picture of it to `draw`, if there is one.
+    pub fn decode(&mut self, at: Instant, mut draw: impl FnMut(PictureView)) -> Option<Shown> {
+        let mut drawn = None;
+        loop {
+            let crowded = self.waiting.len() > WAITING_MAX;
+            let is_due = |frame: &Waiting| crowded || frame.due.is_none_or(|due| due <= at);
+            let Some(frame) = self.waiting.pop_front_if(|frame| is_due(frame)) else {
+                break;
+            };
+            // several are due after a pause: only the last is seen
+            let is_last = self.waiting.front().is_none_or(|next| !is_due(next));
+            match self.decoder.decode(&frame.bytes) {
+                Ok(Some(picture)) if is_last => {
+                    draw(picture);
+                    drawn = Some(Shown {
+                        arrival: frame.arrival,
+                        due: frame.due,
+                    });
+                }
+                Ok(_) => {}
+                Err(_) => {
+                    self.forget_waiting();
+                    self.frames.skip_to_keyframe();
+                }
+            }
+            self.spare.push(frame.bytes);
+        }
+        self.shown |= drawn.is_some();
+        drawn
+    }
+
+    /// The layers whose keyframe is needed, at most two; each is asked for again while it does not come.
+    pub fn wants_keyframe(&mut self, now: Instant) -> impl Iterator<Item = LayerIndex> + use<> {
+        let current = self.frames.needs_keyframe().then_some(self.layer);
+        let next = self.next.as_ref().map(|(layer, _)| *layer);
+        let is_time = self.asked.is_none_or(|asked| now >= asked + KEYFRAME_RETRY);
+        let wanted = [current, next].into_iter().flatten();
+        if (current.is_some() || next.is_some()) && is_time {
+            self.asked = Some(now);
+        } else if current.is_none() && next.is_none() {
+            self.asked = None;
+        }
+        wanted.filter(move |_| is_time)
+    }
+
+    /// Chooses the smallest flowing layer that is not smaller than its tile, or else the largest. Returns the layers that
+    /// are to come in from now on, if they are others than before.
+    pub fn choose_layer(&mut self, codec: Codec, tile: Size) -> Option<[LayerIndex; 2]> {
+        let flowing = self.layers.iter().zip(0..).filter(|(layer, _)| layer.flowing);
+        let size = |layer: &Layer| {
+            layer
+                .size
+                .map_or(0, |(width, height)| u32::from(width) * u32::from(height))
+        };
+        let fits = |layer: &Layer| {
+            layer.size.is_some_and(|(width, height)| {
+                usize::from(width) >= tile.width() && usize::from(height) >= tile.height()
+            })
+        };
+        let best = flowing
+            .clone()
+            .filter(|(layer, _)| fits(layer))
+            .min_by_key(|(layer, _)| size(layer))
+            .or_else(|| flowing.max_by_key(|(layer, _)| size(layer)));
+        let best = best.map_or(self.layer, |(_, best)| LayerIndex(best));
+        let chosen = self.next.as_ref().map_or(self.layer, |(next, _)| *next);
+        if best != chosen {
+            self.next = (best != self.layer).then(|| (best, FrameAssembler::new(codec)));
+            self.asked = None;
+        }
+        let taken = [self.layer, best];
+        (self.taken.replace(taken) != Some(taken)).then_some(taken)
+    }
+
+    /// Muted or locked: nothing of it is shown any more, and it goes on with a keyframe.
+    fn interrupt(&mut self) {
+        self.forget_waiting();
+        self.frames.skip_to_keyframe();
+        self.next = None;
+        self.shown = false;
+    }
+
+    fn forget_waiting(&mut self) {
+        self.spare.extend(self.waiting.drain(..).map(|frame| frame.bytes));
+    }
+}

@@ -1,0 +1,273 @@
+//! A room's program while it is mixed: one thread that takes the packets of the seats' sources from the media workers,
+//! makes one picture and one sound of them, and hands the workers the packets of one more source, the program.
+//!
+//! ```text
+//! port ─▶ input (per source): frames → decoder ─▶ composer ─▶ encoder ─▶ output ─▶ port ─▶ workers ─▶ viewers
+//!                             voice ─────────────▶ mixer ───▶ encoder ──────┘
+//! ```
+//! `core` decides and is written against time as an argument; this file is the thread around it. What it should be comes in
+//! as a [`Plan`], whole, whenever it changes; how it is doing goes out as a [`Status`].
+//! Time base: the monotonic clock, read once per turn; a picture shows what was due at its time, and its RTP timestamp and
+//! the sender reports say that time on the node's clock.
+
+mod core;
+mod input;
+mod output;
+mod plan;
+mod scene;
+#[cfg(test)]
+mod tests;
+
+pub use plan::{Plan, Seated};
+
+use self::core::Core;
+use crate::forward::{FeedDescription, FeedUpdate, LayerIndex, SourceId};
+use crate::rtp::{Codec, MediaKind, PacketView};
+use crate::telemetry::ProgramMetrics;
+use crate::worker::{self, Arrival, Port, PortHandle};
+use input::Shown;
+use std::collections::BTreeSet;
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+use tokio::sync::watch;
+
+/// How the program is doing; the newest counts.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Status {
+    /// Its first picture is out.
+    pub live: bool,
+}
+
+/// A running program. Dropping it ends its thread.
+pub struct Handle {
+    commands: PortHandle<Command>,
+    status: watch::Receiver<Status>,
+    port: usize,
+}
+
+enum Command {
+    Plan(Box<Plan>),
+    Stop,
+}
+
+impl Handle {
+    pub fn plan(&self, plan: Plan) {
+        self.commands.send(Command::Plan(Box::new(plan)));
+    }
+
+    pub fn status(&self) -> Status {
+        self.status.borrow().clone()
+    }
+
+    /// Its number among the participants of the workers' exchange.
+    pub fn port(&self) -> usize {
+        self.port
+    }
+
+    /// Returns once there may be a new status. Cancel-safe.
+    pub async fn changed(&mut self) {
+        if self.status.changed().await.is_err() {
+            // the thread has ended, and says no more
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.commands.send(Command::Stop);
+    }
+}
+
+/// What all programs of a node share.
+pub struct Programs {
+    workers: Vec<worker::Handle>,
+    numbers: Numbers,
+    metrics: ProgramMetrics,
+}
+
+impl Programs {
+    pub fn new(workers: Vec<worker::Handle>) -> Self {
+        Programs {
+            numbers: Numbers {
+                first: workers.len(),
+                taken: Arc::default(),
+            },
+            workers,
+            metrics: ProgramMetrics::default(),
+        }
+    }
+
+    pub fn metrics(&self) -> &ProgramMetrics {
+        &self.metrics
+    }
+
+    /// Starts a program's thread; its packets are those of `source`.
+    pub fn start(&self, source: SourceId, plan: Plan) -> io::Result<Handle> {
+        let number = self.numbers.take();
+        let port = number.number;
+        let (end, commands) = Port::attach(port, &self.workers, source, DESCRIPTION)?;
+        let (reports, status) = watch::channel(Status::default());
+        let (clock, metrics) = (self.workers.first().map(worker::Handle::clock), self.metrics.clone());
+        let clock = clock.ok_or_else(|| io::Error::other("no media worker to take packets from"))?;
+        std::thread::Builder::new()
+            .name(format!("program-{}", source.0))
+            .spawn(move || {
+                // given back when the port is gone
+                let _number = number;
+                metrics.mixed.inc();
+                let Some(core) = Core::new(clock, plan, metrics.clone(), Instant::now()) else {
+                    tracing::error!(source = source.0, "no encoder for this program");
+                    metrics.mixed.dec();
+                    return;
+                };
+                let thread = Thread {
+                    port: end,
+                    core,
+                    metrics: metrics.clone(),
+                    reports,
+                };
+                thread.run();
+                metrics.mixed.dec();
+            })?;
+        Ok(Handle { commands, status, port })
+    }
+}
+
+/// What the program's source is to the workers.
+const DESCRIPTION: FeedDescription = FeedDescription {
+    audio: Some(Codec::Opus),
+    video: Some(Codec::H264),
+    layers: 1,
+};
+
+/// The programs' numbers among the participants of the workers' exchange; those of the workers come first.
+struct Numbers {
+    first: usize,
+    /// Behind a mutex, for threads give theirs back when they end.
+    taken: Arc<Mutex<BTreeSet<usize>>>,
+}
+
+/// Free again once dropped.
+struct Number {
+    number: usize,
+    taken: Arc<Mutex<BTreeSet<usize>>>,
+}
+
+impl Numbers {
+    /// The lowest that is free, so that the workers' tables stay short.
+    fn take(&self) -> Number {
+        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        let number = (self.first..)
+            .find(|number| !taken.contains(number))
+            .unwrap_or(usize::MAX);
+        taken.insert(number);
+        Number {
+            number,
+            taken: self.taken.clone(),
+        }
+    }
+}
+
+impl Drop for Number {
+    fn drop(&mut self) {
+        self.taken
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&self.number);
+    }
+}
+
+struct Thread {
+    port: Port<Command>,
+    core: Core,
+    metrics: ProgramMetrics,
+    reports: watch::Sender<Status>,
+}
+
+impl Thread {
+    fn run(mut self) {
+        self.port.reconcile_inputs(&self.core.wanted());
+        while self.turn() {}
+    }
+
+    /// `false`: it is to end.
+    fn turn(&mut self) -> bool {
+        let now = self.port.wait(Some(self.core.poll_timeout()));
+        let mut go_on = true;
+        let core = &mut self.core;
+        let mut planned = false;
+        self.port.drain(now, |arrival| match arrival {
+            Arrival::Packet {
+                source,
+                kind,
+                layer,
+                packet,
+            } => core.handle_packet(source, kind, layer, packet, now),
+            Arrival::Update { source, update } => core.handle_update(source, update, now),
+            // numbered packets tell what continues what
+            Arrival::Begun { .. } => {}
+            Arrival::Gone { source } => core.handle_gone(source),
+            Arrival::KeyframeWanted => core.handle_keyframe_wanted(),
+            Arrival::Command(Command::Plan(plan)) => {
+                core.handle_plan(*plan, now);
+                planned = true;
+            }
+            Arrival::Command(Command::Stop) => go_on = false,
+        });
+        if planned {
+            self.port.reconcile_inputs(&self.core.wanted());
+        }
+        // who waits for a mute to be in force does not wait for a picture to be made
+        self.port.flush();
+        if let Some(shown) = self.core.handle_timeout(now, &mut self.port) {
+            self.observe(shown, now);
+        }
+        let status = self.core.status();
+        self.reports.send_if_modified(|known| {
+            let changed = *known != status;
+            known.clone_from(&status);
+            changed
+        });
+        go_on
+    }
+
+    /// A picture is out: how long it and what it shows took. `begun`: when the turn began.
+    fn observe(&self, shown: Shown, begun: Instant) {
+        let now = Instant::now();
+        let since = |then: Instant| now.saturating_duration_since(then).as_secs_f64();
+        self.metrics.latency.observe(since(shown.arrival));
+        if let Some(due) = shown.due {
+            self.metrics.own_latency.observe(since(due));
+        }
+        self.metrics.work.observe(since(begun));
+    }
+}
+
+/// Where the program's packets and wishes go.
+trait Sink {
+    fn publish(&mut self, kind: MediaKind, packet: PacketView);
+    fn update(&mut self, update: FeedUpdate);
+    fn request_keyframe(&mut self, source: SourceId, layer: LayerIndex);
+    /// The simulcast encodings of a source's video that are of use.
+    fn want_layers(&mut self, source: SourceId, layers: &[LayerIndex]);
+}
+
+impl Sink for Port<Command> {
+    fn publish(&mut self, kind: MediaKind, packet: PacketView) {
+        Port::publish(self, kind, packet);
+    }
+
+    fn update(&mut self, update: FeedUpdate) {
+        Port::update(self, update);
+    }
+
+    fn request_keyframe(&mut self, source: SourceId, layer: LayerIndex) {
+        Port::request_keyframe(self, source, layer);
+    }
+
+    fn want_layers(&mut self, source: SourceId, layers: &[LayerIndex]) {
+        Port::want_layers(self, source, layers);
+    }
+}

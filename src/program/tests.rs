@@ -1,0 +1,396 @@
+//! A program in virtual time, from packets to packets, with the real codecs on a small canvas.
+
+use super::core::Core;
+use super::*;
+use crate::demo::Clip;
+use crate::forward::{Permission, SeatIndex, SourceInfo, SourceKind};
+use crate::mix::codec::{VideoDecoder, h264::H264Decoder};
+use crate::mix::layout::{Layout, Present};
+use crate::mix::picture::Size;
+use crate::room::{ProgramMode, ProgramSettings};
+use crate::rtp::h264::Packetizer;
+use crate::rtp::{FrameAssembler, Meta, NtpClock};
+use bytes::Bytes;
+use std::time::Duration;
+
+const HOST: SourceId = SourceId(1);
+const GUEST: SourceId = SourceId(2);
+/// How long the sketches of a second last.
+const FRAME: Duration = Duration::from_nanos(33_333_333);
+const BLOCK: Duration = Duration::from_millis(20);
+
+fn clip() -> Clip {
+    let video = include_bytes!("../../tests/fixtures/media/talk-180p30.h264");
+    let voice = include_bytes!("../../tests/fixtures/media/speech-0.opus");
+    Clip::new(Bytes::from_static(video), 30, Bytes::from_static(voice)).expect("a clip")
+}
+
+fn source(id: SourceId, seat: u8) -> SourceInfo {
+    SourceInfo {
+        id,
+        seat: SeatIndex(seat),
+        kind: SourceKind::Camera,
+        user: Arc::from(format!("user-{seat}")),
+        worker: 0,
+        audio: Some(Codec::Opus),
+        video: Some(Codec::H264),
+        layers: 1,
+        permission: Permission {
+            audio: true,
+            video: true,
+        },
+        connected: true,
+    }
+}
+
+fn plan(sources: &[SourceInfo]) -> Plan {
+    let mut settings = ProgramSettings {
+        mode: ProgramMode::Mixed,
+        ..ProgramSettings::default()
+    };
+    settings.video.size = Size::even(320, 180);
+    Plan {
+        settings,
+        layout: Layout::default(),
+        sources: sources.into(),
+        host_size: Some((320, 180)),
+        present: sources
+            .iter()
+            .map(|source| Present {
+                seat: source.seat,
+                source: source.kind,
+            })
+            .collect(),
+        people: sources
+            .iter()
+            .map(|source| Seated {
+                seat: source.seat,
+                name: source.user.clone(),
+                audio_muted: false,
+            })
+            .collect(),
+    }
+}
+
+/// What the program gave out.
+#[derive(Default)]
+struct Taken {
+    video: Vec<(Meta, Vec<u8>)>,
+    audio: Vec<(Meta, Vec<u8>)>,
+    updates: Vec<FeedUpdate>,
+    keyframes_asked: Vec<SourceId>,
+}
+
+impl Sink for Taken {
+    fn publish(&mut self, kind: MediaKind, packet: PacketView) {
+        let taken = match kind {
+            MediaKind::Audio => &mut self.audio,
+            MediaKind::Video => &mut self.video,
+        };
+        taken.push((packet.meta, packet.bytes.to_vec()));
+    }
+
+    fn update(&mut self, update: FeedUpdate) {
+        self.updates.push(update);
+    }
+
+    fn request_keyframe(&mut self, source: SourceId, _: LayerIndex) {
+        self.keyframes_asked.push(source);
+    }
+
+    fn want_layers(&mut self, _: SourceId, _: &[LayerIndex]) {}
+}
+
+/// One source's media, packet by packet.
+struct Publisher {
+    id: SourceId,
+    clip: Clip,
+    pictures: usize,
+    blocks: usize,
+    sequence: u64,
+}
+
+impl Publisher {
+    fn new(id: SourceId) -> Self {
+        Publisher {
+            id,
+            clip: clip(),
+            pictures: 0,
+            blocks: 0,
+            sequence: 100,
+        }
+    }
+
+    /// Sends what is due since `start` at `now`.
+    fn send(&mut self, core: &mut Core, start: Instant, now: Instant) {
+        let since = now - start;
+        while FRAME * self.pictures as u32 <= since {
+            let frames = self.clip.frames();
+            let frame = &frames[self.pictures % frames.len()];
+            let (unit, keyframe) = (&frame.data, &frame.keyframe);
+            let timestamp = (self.pictures * 3000) as u32;
+            let mut first = *keyframe;
+            let (id, sequence) = (self.id, &mut self.sequence);
+            Packetizer::default().packetize(unit, |payload, marker| {
+                let meta = Meta {
+                    sequence: *sequence,
+                    timestamp,
+                    marker,
+                    starts_keyframe: std::mem::take(&mut first),
+                    codec: Codec::H264,
+                    arrival: now,
+                    extensions_len: 0,
+                };
+                *sequence += 1;
+                let packet = PacketView { meta, bytes: payload };
+                core.handle_packet(id, MediaKind::Video, LayerIndex(0), packet, now);
+            });
+            self.pictures += 1;
+        }
+        while BLOCK * self.blocks as u32 <= since {
+            let packets = self.clip.packets();
+            let meta = Meta {
+                sequence: self.blocks as u64,
+                timestamp: (self.blocks * 960) as u32,
+                marker: false,
+                starts_keyframe: true,
+                codec: Codec::Opus,
+                arrival: now,
+                extensions_len: 0,
+            };
+            let bytes = &packets[self.blocks % packets.len()];
+            core.handle_packet(
+                self.id,
+                MediaKind::Audio,
+                LayerIndex(0),
+                PacketView { meta, bytes },
+                now,
+            );
+            self.blocks += 1;
+        }
+    }
+}
+
+/// A program and who is in it.
+struct Stage {
+    core: Core,
+    start: Instant,
+    now: Instant,
+    publishers: Vec<(Publisher, Instant)>,
+    taken: Taken,
+}
+
+impl Stage {
+    fn new(plan: Plan) -> Self {
+        let start = Instant::now();
+        let clock = NtpClock::new(start, 1 << 40);
+        Stage {
+            core: Core::new(clock, plan, ProgramMetrics::default(), start).expect("encoders"),
+            start,
+            now: start,
+            publishers: vec![],
+            taken: Taken::default(),
+        }
+    }
+
+    fn publish(&mut self, id: SourceId) {
+        self.publishers.push((Publisher::new(id), self.now));
+    }
+
+    fn run(&mut self, time: Duration) {
+        let end = self.now + time;
+        while self.now < end {
+            self.now += Duration::from_millis(1);
+            for (publisher, since) in &mut self.publishers {
+                publisher.send(&mut self.core, *since, self.now);
+            }
+            self.core.handle_timeout(self.now, &mut self.taken);
+        }
+    }
+
+    /// Decodes all pictures so far and hands each one's mean luma of the left and of the right half to `each`.
+    fn pictures(&self) -> Vec<(f64, f64)> {
+        let mut frames = FrameAssembler::new(Codec::H264);
+        let mut decoder = H264Decoder::new();
+        let mut pictures = vec![];
+        for (meta, bytes) in &self.taken.video {
+            frames.handle(&PacketView { meta: *meta, bytes });
+            while let Some(frame) = frames.poll_frame(self.now, Duration::from_secs(1)) {
+                let picture = decoder
+                    .decode(frame.bytes)
+                    .expect("a sound bitstream")
+                    .expect("a picture");
+                let (width, height) = (picture.size.width(), picture.size.height());
+                assert_eq!((width, height), (320, 180));
+                let mean = |from: usize, to: usize| {
+                    let rows = (40..height - 40).flat_map(|y| &picture.y[y * picture.y_stride..][from..to]);
+                    let (sum, count) =
+                        rows.fold((0u64, 0u64), |(sum, count), luma| (sum + u64::from(*luma), count + 1));
+                    sum as f64 / count as f64
+                };
+                pictures.push((mean(20, width / 2 - 20), mean(width / 2 + 20, width - 20)));
+            }
+        }
+        pictures
+    }
+}
+
+#[test]
+fn a_picture_every_frame_and_sound_every_block() {
+    let mut stage = Stage::new(plan(&[source(HOST, 0)]));
+    stage.publish(HOST);
+    stage.run(Duration::from_secs(2));
+
+    let numbers: Vec<u64> = stage.taken.video.iter().map(|(meta, _)| meta.sequence).collect();
+    assert!(numbers.windows(2).all(|pair| pair[1] == pair[0] + 1));
+    let mut times: Vec<u32> = stage.taken.video.iter().map(|(meta, _)| meta.timestamp).collect();
+    times.dedup();
+    assert!(
+        times
+            .windows(2)
+            .all(|pair| (2999..=3001).contains(&(pair[1] - pair[0]))),
+        "{times:?}"
+    );
+    assert!(times.len() >= 58, "{}", times.len());
+    assert!(stage.taken.video[0].0.starts_keyframe);
+
+    let sound: Vec<(u64, u32)> = stage
+        .taken
+        .audio
+        .iter()
+        .map(|(meta, _)| (meta.sequence, meta.timestamp))
+        .collect();
+    assert!(
+        sound
+            .windows(2)
+            .all(|pair| pair[1].0 == pair[0].0 + 1 && pair[1].1 == pair[0].1 + 960)
+    );
+    assert!(sound.len() >= 98, "{}", sound.len());
+    let clocks = stage.taken.updates.iter();
+    assert_eq!(
+        clocks
+            .filter(|update| matches!(update, FeedUpdate::Clock { .. }))
+            .count(),
+        2,
+        "one a track"
+    );
+    assert_eq!(stage.pictures().len(), times.len(), "all decode");
+}
+
+#[test]
+fn a_guest_has_a_tile_as_soon_as_their_picture_is_here_and_none_when_they_are_gone() {
+    let host_only = plan(&[source(HOST, 0)]);
+    let both = plan(&[source(HOST, 0), source(GUEST, 1)]);
+    let mut stage = Stage::new(host_only.clone());
+    stage.publish(HOST);
+    stage.run(Duration::from_secs(1));
+    let alone = stage.pictures().last().copied().expect("pictures");
+
+    stage.core.handle_plan(both, stage.now);
+    stage.run(Duration::from_millis(100));
+    let waiting = stage.pictures().last().copied().expect("pictures");
+    assert!(
+        (waiting.1 - alone.1).abs() > 5.0,
+        "a placeholder on the right: {waiting:?} {alone:?}"
+    );
+
+    stage.publish(GUEST);
+    stage.run(Duration::from_millis(100));
+    let together = stage.pictures().last().copied().expect("pictures");
+    assert!(
+        (together.0 - together.1).abs() < 12.0,
+        "the same clip twice: {together:?}"
+    );
+
+    stage.core.handle_gone(GUEST);
+    stage.core.handle_plan(host_only, stage.now);
+    let before = stage.pictures().len();
+    stage.run(FRAME + Duration::from_millis(2));
+    let after = stage.pictures();
+    assert!(after.len() > before, "the next picture");
+    stage.publishers.pop();
+    stage.run(Duration::from_millis(500));
+    assert_eq!(
+        stage
+            .taken
+            .video
+            .iter()
+            .filter(|(meta, _)| meta.starts_keyframe)
+            .count(),
+        1,
+        "no keyframe for that"
+    );
+}
+
+#[test]
+fn muted_pictures_are_gone_with_the_next_frame_and_nothing_else_stops() {
+    let mut stage = Stage::new(plan(&[source(HOST, 0)]));
+    stage.publish(HOST);
+    stage.run(Duration::from_secs(1));
+    let shown = stage.pictures().last().copied().expect("pictures");
+    let mut muted = source(HOST, 0);
+    muted.permission = Permission {
+        audio: false,
+        video: false,
+    };
+    for kind in [MediaKind::Audio, MediaKind::Video] {
+        stage
+            .core
+            .handle_update(HOST, FeedUpdate::Interrupted { kind }, stage.now);
+    }
+    stage.core.handle_plan(plan(&[muted]), stage.now);
+    stage.publishers.clear();
+    let (pictures, blocks) = (stage.pictures().len(), stage.taken.audio.len());
+    stage.run(FRAME * 2);
+    let dark = stage.pictures()[pictures];
+    assert!((dark.0 - shown.0).abs() > 5.0, "{dark:?} {shown:?}");
+    stage.run(Duration::from_secs(2));
+    assert!(stage.taken.audio.len() >= blocks + 100, "silence is sound, too");
+    let still = stage.pictures().len() - pictures;
+    assert!(
+        (4..12).contains(&still),
+        "an unchanged canvas is encoded seldom: {still}"
+    );
+}
+
+#[test]
+fn a_keyframe_that_is_asked_for_comes_at_once_but_not_often() {
+    let mut stage = Stage::new(plan(&[source(HOST, 0)]));
+    stage.publish(HOST);
+    stage.run(Duration::from_secs(1));
+    let keyframes = |stage: &Stage| {
+        stage
+            .taken
+            .video
+            .iter()
+            .filter(|(meta, _)| meta.starts_keyframe)
+            .count()
+    };
+    assert_eq!(keyframes(&stage), 1);
+    for _ in 0..10 {
+        stage.core.handle_keyframe_wanted();
+        stage.run(FRAME);
+    }
+    assert_eq!(keyframes(&stage), 2);
+    stage.run(Duration::from_millis(500));
+    assert_eq!(keyframes(&stage), 3, "the merged rest");
+    stage.run(Duration::from_secs(5));
+    assert_eq!(keyframes(&stage), 5, "every 2 s");
+}
+
+#[test]
+fn what_is_lost_is_asked_for() {
+    let mut stage = Stage::new(plan(&[source(HOST, 0)]));
+    stage.run(Duration::from_secs(1));
+    assert!(
+        stage.taken.keyframes_asked.len() <= 3,
+        "{:?}",
+        stage.taken.keyframes_asked
+    );
+    stage.publish(HOST);
+    stage.publishers[0].0.pictures = 1;
+    stage.run(Duration::from_millis(700));
+    assert!(stage.taken.keyframes_asked.contains(&HOST));
+    let start = stage.start;
+    assert!(start < stage.now);
+}
