@@ -12,7 +12,7 @@ use rows::{Tap, Taps, UNIT};
 pub enum Quality {
     #[default]
     Good,
-    /// Rows are picked instead of mixed: about half the time, and jagged where lines are nearly level.
+    /// Rows are picked instead of mixed: jagged where lines are nearly level.
     Fast,
 }
 
