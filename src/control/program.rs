@@ -19,8 +19,8 @@ pub(super) struct Facts<'a> {
     pub layout: &'a Layout,
     /// All seats' sources.
     pub sources: &'a [SourceInfo],
-    /// The host's picture is coming in.
-    pub host_video: bool,
+    /// The host's picture and sound are coming in.
+    pub host_flows: bool,
     /// There has been seated media: the program exists until the room ends.
     pub begun: bool,
     pub viewers: usize,
@@ -72,8 +72,10 @@ fn is_host_alone(facts: Facts) -> bool {
         return false;
     };
     let is_camera = host.seat == HOST_SEAT && host.kind == SourceKind::Camera;
-    let is_shown = host.video == Some(Codec::H264) && host.permission.video && facts.host_video;
-    is_camera && is_shown && facts.layout.is_default()
+    // viewers get both: what a host does not send, or may not, the mixer makes up for
+    let is_whole = host.video == Some(Codec::H264) && host.audio == Some(Codec::Opus);
+    let is_permitted = host.permission.video && host.permission.audio;
+    is_camera && is_whole && is_permitted && facts.host_flows && facts.layout.is_default()
 }
 
 /// When a mixer runs.
@@ -136,7 +138,7 @@ mod tests {
     }
 
     /// Whether it is mixed from the beginning on.
-    fn mixed(mode: ProgramMode, sources: &[SourceInfo], host_video: bool) -> bool {
+    fn mixed(mode: ProgramMode, sources: &[SourceInfo], host_flows: bool) -> bool {
         let settings = ProgramSettings {
             mode,
             ..ProgramSettings::default()
@@ -145,7 +147,7 @@ mod tests {
             settings: &settings,
             layout: &Layout::default(),
             sources,
-            host_video,
+            host_flows,
             begun: true,
             viewers: 1,
         };
@@ -166,6 +168,17 @@ mod tests {
             },
             ..host.clone()
         };
+        let hushed = SourceInfo {
+            permission: Permission {
+                audio: false,
+                video: true,
+            },
+            ..host.clone()
+        };
+        let mute = SourceInfo {
+            audio: None,
+            ..host.clone()
+        };
         let other_codec = SourceInfo {
             video: Some(Codec::Vp8),
             ..host.clone()
@@ -178,6 +191,8 @@ mod tests {
         assert!(auto(&[source(0, SourceKind::Screen)]));
         assert!(auto(&[source(1, SourceKind::Camera)]));
         assert!(auto(&[dark]));
+        assert!(auto(&[hushed]), "silence is to be made");
+        assert!(auto(&[mute]));
         assert!(auto(&[other_codec]));
         assert!(auto(&[]), "the host is away: a slate");
         assert!(
@@ -201,7 +216,7 @@ mod tests {
                 settings,
                 layout: &Layout::default(),
                 sources,
-                host_video: true,
+                host_flows: true,
                 begun: true,
                 viewers,
             };
@@ -235,7 +250,7 @@ mod tests {
             settings: &settings,
             layout: &Layout::default(),
             sources: &[],
-            host_video: false,
+            host_flows: false,
             begun: false,
             viewers: 1,
         };

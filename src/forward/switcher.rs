@@ -5,7 +5,7 @@ use super::clock::{Clock, ticks_between};
 use super::header::frame_number;
 use super::{LayerIndex, SourceId};
 use crate::rtp::parameters::SendCodec;
-use crate::rtp::{Meta, PacketView, PictureIds, PictureOffsets};
+use crate::rtp::{MediaKind, Meta, PacketView, PictureIds, PictureOffsets};
 use std::time::Instant;
 
 /// A stretch of packets from one encoding under constant offsets.
@@ -68,6 +68,8 @@ const MAX_RUNS: usize = 4;
 /// Clocks of two sources that disagree with the packets' arrival by more than this are not believed: a device woke up, or
 /// a publisher's clock leapt.
 const MAX_CLOCK_ERROR_S: i64 = 3;
+/// Of sound, as everybody sends it: 20 ms each (RFC 7587 §4.2).
+const PACKETS_PER_SECOND: i64 = 50;
 /// First sequence numbers stay below, so that the receiver's roll-over counter is 0 even if the first packets are lost
 /// (RFC 3711, 3.3.1).
 const FIRST_INDEX_MASK: u64 = 0x7fff;
@@ -191,11 +193,18 @@ impl Switcher {
         });
         let believable =
             |by_clock: &i64| by_clock.abs_diff(elapsed) <= (MAX_CLOCK_ERROR_S * i64::from(rate)).unsigned_abs();
-        // at least one tick: receivers take equal timestamps for one picture
+        // at least one tick: receivers take equal timestamps for one picture; sound of somebody else does not begin before
+        // what was sent is over
+        let changed = run.source != source && first.codec.kind() == MediaKind::Audio;
+        let least = if changed {
+            i64::from(rate) / PACKETS_PER_SECOND
+        } else {
+            1
+        };
         let step = by_clock
             .filter(believable)
             .unwrap_or(elapsed)
-            .clamp(1, i64::from(i32::MAX));
+            .clamp(least, i64::from(i32::MAX));
         last.timestamp.wrapping_add(step as u32).wrapping_sub(first.timestamp)
     }
 }

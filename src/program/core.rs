@@ -7,7 +7,7 @@
 
 use super::input::{Input, Shown};
 use super::output::Output;
-use super::scene::Scenery;
+use super::scene::{self, Scenery};
 use super::{Plan, Sink, Status};
 use crate::forward::{FeedUpdate, LayerIndex, SeatIndex, SourceId};
 use crate::mix::audio::{Block, Mixer, PAIRS, RATE, Speakers};
@@ -27,6 +27,9 @@ const UNCHANGED_INTERVAL: Duration = Duration::from_millis(500);
 const KEYFRAME_INTERVAL: Duration = Duration::from_millis(500);
 /// Blocks of sound that are caught up with at once; more were a stopped machine, and time goes on from now.
 const CATCH_UP: u64 = 10;
+/// How long the first pictures are waited for: what is cached comes at once, a keyframe that is asked for within a way there
+/// and back.
+const START_WAIT: Duration = Duration::from_millis(500);
 /// A block is 20 ms.
 const BLOCKS_PER_SECOND: u32 = RATE / PAIRS as u32;
 /// The canvas without a host's picture to go by (API.md).
@@ -40,6 +43,7 @@ pub(super) struct Core {
     scenery: Scenery,
     sound: Sound,
     output: Output,
+    begun: Instant,
     live: bool,
     metrics: ProgramMetrics,
 }
@@ -120,6 +124,7 @@ impl Core {
             scenery: Scenery::new(&plan.layout),
             sound,
             plan,
+            begun: now,
             live: false,
             metrics,
         };
@@ -265,43 +270,76 @@ impl Core {
         }
         // pictures that the thread was too late for are left out
         self.metrics.skipped.inc_by(due - 1);
-        let mut newest: Option<Shown> = None;
         picture.grid.next += due - 1;
         let at = picture.grid.next();
         picture.grid.next += 1;
-        for input in self.inputs.values_mut() {
-            let (seat, source) = (input.info.seat, input.info.kind);
-            let Some(codec) = input.info.video else { continue };
-            let shows = input.info.permission.video;
-            let Some(video) = &mut input.video else { continue };
-            let tile = picture.composer.wants(seat, source);
-            if let Some(layers) = tile.and_then(|tile| video.choose_layer(codec, tile)) {
-                sink.want_layers(input.info.id, &layers);
-            }
-            let first = !video.shown;
-            let drawn = video.decode(at, |decoded| {
-                if shows {
-                    picture.composer.draw(seat, source, decoded);
-                }
-            });
-            picture.stale |= first && drawn.is_some();
-            newest = newest.into_iter().chain(drawn).max_by_key(|shown| shown.arrival);
+        self.set_scene(at);
+        let newest = self.draw(at, sink);
+        if !self.live && self.is_awaited(at) {
+            return None;
         }
-        let utc_s = self.clock.unix_s(at);
-        let clock_moved = self.scenery.has_clock() && picture.shown_s != utc_s;
-        if std::mem::take(&mut picture.stale) || clock_moved {
-            let speakers = &self.sound.speakers;
-            let scene = self
-                .scenery
-                .scene(&self.plan, &self.inputs, speakers, picture.size, utc_s);
-            picture.composer.set_scene(scene);
-            picture.shown_s = utc_s;
-        }
-        let encoded = picture.encode(at)?;
+        let encoded = self.picture.encode(at)?;
         self.output.picture(encoded, at, now, sink);
         self.metrics.pictures.inc();
         self.live = true;
         newest
+    }
+
+    /// What is shown has changed, or the clock on it: tiles that are drawn anew begin with the last picture there was.
+    fn set_scene(&mut self, at: Instant) {
+        let picture = &mut self.picture;
+        let utc_s = self.clock.unix_s(at);
+        let clock_moved = self.scenery.has_clock() && picture.shown_s != utc_s;
+        if !std::mem::take(&mut picture.stale) && !clock_moved {
+            return;
+        }
+        picture.shown_s = utc_s;
+        let speakers = &self.sound.speakers;
+        let scene = self
+            .scenery
+            .scene(&self.plan, &self.inputs, speakers, picture.size, utc_s);
+        picture.composer.set_scene(scene);
+        let stale: Vec<_> = picture.composer.stale().collect();
+        for (seat, source) in stale {
+            let input = scene::input(&self.inputs, seat, source);
+            if let Some(last) = input.and_then(Input::last_picture) {
+                picture.composer.draw(seat, source, last);
+            }
+        }
+    }
+
+    /// Decodes what is due and draws it. Returns the newest frame of it.
+    fn draw(&mut self, at: Instant, sink: &mut impl Sink) -> Option<Shown> {
+        let composer = &mut self.picture.composer;
+        let mut newest: Option<Shown> = None;
+        for input in self.inputs.values_mut() {
+            let (seat, source) = (input.info.seat, input.info.kind);
+            let shows = input.info.permission.video;
+            let (Some(codec), Some(video)) = (input.info.video, &mut input.video) else {
+                continue;
+            };
+            let tile = composer.wants(seat, source);
+            if let Some(layers) = tile.and_then(|tile| video.choose_layer(codec, tile)) {
+                sink.want_layers(input.info.id, &layers);
+            }
+            let drawn = video.decode(at, |decoded| {
+                if shows {
+                    composer.draw(seat, source, decoded);
+                }
+            });
+            newest = newest.into_iter().chain(drawn).max_by_key(|shown| shown.arrival);
+        }
+        newest
+    }
+
+    /// Somebody's first picture is to be expected any moment: the program does not begin without it.
+    fn is_awaited(&self, at: Instant) -> bool {
+        let is_due = |input: &Input| {
+            let info = &input.info;
+            let expected = info.connected && info.permission.video;
+            expected && input.video.as_ref().is_some_and(|video| !video.shown)
+        };
+        at.saturating_duration_since(self.begun) < START_WAIT && self.inputs.values().any(is_due)
     }
 }
 

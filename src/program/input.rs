@@ -171,6 +171,12 @@ impl Input {
         }
     }
 
+    /// What it showed last, if that may be shown.
+    pub fn last_picture(&self) -> Option<PictureView<'_>> {
+        let video = self.video.as_ref().filter(|video| video.shown)?;
+        video.decoder.last().filter(|_| self.info.permission.video)
+    }
+
     /// Its picture is coming in and may be shown.
     pub fn shows_video(&self) -> bool {
         self.info.permission.video && self.video.as_ref().is_some_and(Video::is_flowing)
@@ -251,9 +257,10 @@ impl Video {
         loop {
             let crowded = self.waiting.len() > WAITING_MAX;
             let is_due = |frame: &Waiting| crowded || frame.due.is_none_or(|due| due <= at);
-            let Some(frame) = self.waiting.pop_front_if(|frame| is_due(frame)) else {
+            if !self.waiting.front().is_some_and(is_due) {
                 break;
-            };
+            }
+            let Some(frame) = self.waiting.pop_front() else { break };
             // several are due after a pause: only the last is seen
             let is_last = self.waiting.front().is_none_or(|next| !is_due(next));
             match self.decoder.decode(&frame.bytes) {

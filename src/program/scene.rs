@@ -100,7 +100,7 @@ impl Scenery {
 }
 
 /// The newest transport of a seat's source.
-fn input(inputs: &BTreeMap<SourceId, Input>, seat: SeatIndex, kind: SourceKind) -> Option<&Input> {
+pub(super) fn input(inputs: &BTreeMap<SourceId, Input>, seat: SeatIndex, kind: SourceKind) -> Option<&Input> {
     inputs
         .values()
         .rfind(|input| input.info.seat == seat && input.info.kind == kind)

@@ -32,7 +32,7 @@ impl Actor {
             settings: &settings.program,
             layout: &settings.layout,
             sources,
-            host_video: self.host_camera().is_some_and(|camera| camera.video),
+            host_flows: self.host_camera().is_some_and(|camera| camera.video && camera.audio),
             begun: self.program_begun && !desired.ended,
             viewers: self.program_viewers(),
         };

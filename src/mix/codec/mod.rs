@@ -37,6 +37,9 @@ pub trait VideoDecoder: Send {
     /// One access unit (H.264: Annex B; VP8: one frame), in decoding order. `None`: it holds no picture to show.
     /// The planes live until the next call.
     fn decode(&mut self, access_unit: &[u8]) -> Result<Option<PictureView<'_>>, DecodeError>;
+
+    /// The picture of the last call, if it had one.
+    fn last(&self) -> Option<PictureView<'_>>;
 }
 
 /// What an encoder is started with. A change of size needs a new one; the rest changes at run time.

@@ -8,6 +8,7 @@ use std::ffi::c_int;
 use std::ptr::NonNull;
 
 /// Checked as far as pointers can be.
+#[derive(Clone, Copy)]
 pub(super) struct Planes {
     size: Size,
     planes: [NonNull<u8>; 3],

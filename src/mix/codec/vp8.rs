@@ -57,6 +57,12 @@ impl VideoDecoder for Vp8Decoder {
             }
         }
     }
+
+    fn last(&self) -> Option<PictureView<'_>> {
+        let planes = self.library.as_ref()?.last?;
+        // SAFETY: as above; since they were made, the library has not been called.
+        Some(unsafe { planes.view() })
+    }
 }
 
 /// Width and height without scaling (RFC 6386 §9.1). `None`: no keyframe.
@@ -80,6 +86,8 @@ fn keyframe_size(frame: &[u8]) -> Result<Option<(u16, u16)>, DecodeError> {
 struct Library {
     /// Not moved, since the library was given its address.
     context: Box<vpx_codec_ctx>,
+    /// Of the last call.
+    last: Option<Planes>,
 }
 
 // SAFETY: the decoder keeps no thread-local state, has no threads of its own (it was asked for one), and has one owner.
@@ -93,10 +101,11 @@ impl Library {
         // SAFETY: the context is zeroed, as the library wants it; of the configuration it keeps a copy. If the library is not
         // of the version that its types were made for, it says so.
         let result = unsafe { vpx_codec_dec_init_ver(&mut *context, vpx_codec_vp8_dx(), &config, 0, version) };
-        (result == VPX_CODEC_OK).then_some(Library { context })
+        (result == VPX_CODEC_OK).then_some(Library { context, last: None })
     }
 
     fn decode(&mut self, frame: &[u8]) -> Result<Option<Planes>, DecodeError> {
+        self.last = None;
         let len = c_uint::try_from(frame.len()).map_err(|_| DecodeError::TooLarge)?;
         let context = &mut *self.context;
         let mut corrupted: c_int = 0;
@@ -120,7 +129,8 @@ impl Library {
         // SAFETY: the library has just filled it in.
         let (size, [y, u, v, _], [y_stride, u_stride, ..]) =
             unsafe { (((*image).d_w, (*image).d_h), (*image).planes, (*image).stride) };
-        Planes::new(size, [y, u, v], [y_stride, u_stride]).map(Some)
+        self.last = Some(Planes::new(size, [y, u, v], [y_stride, u_stride])?);
+        Ok(self.last)
     }
 }
 

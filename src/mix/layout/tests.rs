@@ -52,7 +52,7 @@ fn letter(tile: &Tile) -> char {
     let letter = char::from(b'a' + tile.seat.0);
     match tile.source {
         SourceKind::Camera => letter,
-        SourceKind::Screen => letter.to_ascii_uppercase(),
+        SourceKind::Screen | SourceKind::Program => letter.to_ascii_uppercase(),
     }
 }
 

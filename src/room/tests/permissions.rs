@@ -7,8 +7,13 @@ fn settings_out_of_range_are_refused_by_name() {
     type Change = fn(&mut Settings);
     let refused: [(&str, Change); 16] = [
         ("max_guests", |s| s.max_guests = 10),
-        ("program", |s| s.program = 3.into()),
-        ("layout", |s| s.layout = "grid".into()),
+        ("layout.volumes.10", |s| {
+            s.layout.volumes = [(SeatIndex(10), 0.5)].into()
+        }),
+        ("layout.tiles[1].seat", |s| {
+            s.max_guests = 1;
+            s.layout.template = Template::Custom(vec![full_tile(1), full_tile(2)]);
+        }),
         ("policies.admin_may", |s| s.policies.admin_may.push("kick".into())),
         ("policies.application_ms", |s| s.policies.application_ms = 4_999),
         ("policies.application_ms", |s| s.policies.application_ms = 1_800_001),
@@ -42,7 +47,7 @@ fn settings_out_of_range_are_refused_by_name() {
         |s| s.policies.grace_ms = 0,
         |s| s.policies.host_away_ms = 0,
         |s| s.policies.empty_room_ms = 0,
-        |s| s.program = serde_json::json!({"mode": "auto"}),
+        |s| s.layout.template = Template::Custom(vec![full_tile(0), full_tile(9)]),
     ];
     for change in accepted {
         let mut settings = settings(SeatMode::Apply);

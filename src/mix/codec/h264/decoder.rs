@@ -77,6 +77,12 @@ impl VideoDecoder for H264Decoder {
             }
         }
     }
+
+    fn last(&self) -> Option<PictureView<'_>> {
+        let planes = self.library.as_ref()?.last?;
+        // SAFETY: as above; since they were made, the library has not been called.
+        Some(unsafe { planes.view() })
+    }
 }
 
 struct Contents {
@@ -122,6 +128,8 @@ struct Library {
     decoder: NonNull<ISVCDecoder>,
     /// Whether there was an IDR picture.
     started: bool,
+    /// Of the last call.
+    last: Option<Planes>,
 }
 
 // SAFETY: the decoder keeps no thread-local state, has no threads of its own (it was asked for none), and has one owner.
@@ -136,6 +144,7 @@ impl Library {
         let library = Library {
             decoder: NonNull::new(decoder)?,
             started: false,
+            last: None,
         };
         let mut params = SDecodingParam::default();
         params.sVideoProperty.eVideoBsType = VIDEO_BITSTREAM_AVC;
@@ -153,6 +162,7 @@ impl Library {
     }
 
     fn decode(&mut self, units: &[u8]) -> Result<Option<Planes>, DecodeError> {
+        self.last = None;
         let len = c_int::try_from(units.len()).map_err(|_| DecodeError::TooLarge)?;
         let mut planes = [null_mut::<u8>(); 3];
         let mut info = SBufferInfo::default();
@@ -175,7 +185,8 @@ impl Library {
         }
         // SAFETY: the union has this one variant.
         let buffer = unsafe { info.UsrData.sSystemBuffer };
-        Planes::new((buffer.iWidth, buffer.iHeight), planes, buffer.iStride).map(Some)
+        self.last = Some(Planes::new((buffer.iWidth, buffer.iHeight), planes, buffer.iStride)?);
+        Ok(self.last)
     }
 
     fn vtable(&self) -> ISVCDecoderVtbl {
