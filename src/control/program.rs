@@ -12,6 +12,9 @@ const NOTHING_TO_COMPOSE: Duration = Duration::from_secs(10);
 /// How long nobody has watched before the mixer ends: a page that reloads finds it running.
 const NOBODY_WATCHES: Duration = Duration::from_secs(2);
 
+/// From a host's transport being up to their first packets, on a slow device.
+const HOST_BEGINS: Duration = Duration::from_millis(500);
+
 /// What the decision is made from.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Facts<'a> {
@@ -41,6 +44,8 @@ pub(super) enum Making {
 enum Demand {
     /// It is mixed, and somebody watches.
     Mixed,
+    /// Nothing is there but a host of whom nothing comes, perhaps since they have just come.
+    Awaited,
     /// It could be the host's media by now.
     Composed,
     Unwatched,
@@ -57,9 +62,11 @@ fn demand(facts: Facts) -> Demand {
         ProgramMode::Mixed => true,
         ProgramMode::Auto => !is_host_alone(facts),
     };
+    let awaited = facts.settings.mode == ProgramMode::Auto && !composed && !facts.host_flows;
     let watched = facts.viewers > 0 || facts.settings.always;
     match (watched, composed) {
         (false, _) => Demand::Unwatched,
+        (true, false) if awaited => Demand::Awaited,
         (true, true) => Demand::Mixed,
         (true, false) => Demand::Composed,
     }
@@ -75,7 +82,7 @@ fn is_host_alone(facts: Facts) -> bool {
     // viewers get both: what a host does not send, or may not, the mixer makes up for
     let is_whole = host.video == Some(Codec::H264) && host.audio == Some(Codec::Opus);
     let is_permitted = host.permission.video && host.permission.audio;
-    is_camera && is_whole && is_permitted && facts.host_flows && facts.layout.is_default()
+    is_camera && is_whole && is_permitted && facts.layout.is_default()
 }
 
 /// When a mixer runs.
@@ -84,13 +91,21 @@ pub(super) struct Mixing {
     running: bool,
     /// Since when it is not needed, and until when it goes on.
     unneeded: Option<(Instant, Instant)>,
+    /// Since when a host is awaited.
+    awaited: Option<Instant>,
 }
 
 impl Mixing {
     /// Whether the mixer runs from now on.
     pub fn decide(&mut self, facts: Facts, now: Instant) -> bool {
-        let linger = match demand(facts) {
+        let demand = demand(facts);
+        let awaited = (demand == Demand::Awaited).then(|| self.awaited.unwrap_or(now));
+        self.awaited = awaited;
+        let linger = match demand {
             Demand::Mixed => None,
+            // who has just come is not taken for somebody without a camera
+            Demand::Awaited if self.running || awaited.is_some_and(|since| now >= since + HOST_BEGINS) => None,
+            Demand::Awaited => Some(Duration::ZERO),
             Demand::Composed => Some(NOTHING_TO_COMPOSE),
             Demand::Unwatched => Some(NOBODY_WATCHES),
             Demand::None => Some(Duration::ZERO),
@@ -109,7 +124,9 @@ impl Mixing {
 
     /// When the decision may be another one.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.unneeded.filter(|_| self.running).map(|(_, until)| until)
+        let awaited = self.awaited.filter(|_| !self.running).map(|since| since + HOST_BEGINS);
+        let unneeded = self.unneeded.filter(|_| self.running).map(|(_, until)| until);
+        awaited.or(unneeded)
     }
 }
 
@@ -138,7 +155,7 @@ mod tests {
     }
 
     /// Whether it is mixed from the beginning on.
-    fn mixed(mode: ProgramMode, sources: &[SourceInfo], host_flows: bool) -> bool {
+    fn mixed(mode: ProgramMode, sources: &[SourceInfo]) -> bool {
         let settings = ProgramSettings {
             mode,
             ..ProgramSettings::default()
@@ -147,7 +164,7 @@ mod tests {
             settings: &settings,
             layout: &Layout::default(),
             sources,
-            host_flows,
+            host_flows: true,
             begun: true,
             viewers: 1,
         };
@@ -183,7 +200,7 @@ mod tests {
             video: Some(Codec::Vp8),
             ..host.clone()
         };
-        let auto = |sources: &[SourceInfo]| mixed(ProgramMode::Auto, sources, true);
+        let auto = |sources: &[SourceInfo]| mixed(ProgramMode::Auto, sources);
         assert!(!auto(std::slice::from_ref(&host)));
         assert!(!auto(&[host.clone(), awaited]), "nobody's media yet");
         assert!(auto(&[host.clone(), source(1, SourceKind::Camera)]));
@@ -195,13 +212,9 @@ mod tests {
         assert!(auto(&[mute]));
         assert!(auto(&[other_codec]));
         assert!(auto(&[]), "the host is away: a slate");
-        assert!(
-            mixed(ProgramMode::Auto, std::slice::from_ref(&host), false),
-            "the camera is off"
-        );
-        assert!(mixed(ProgramMode::Mixed, std::slice::from_ref(&host), true));
+        assert!(mixed(ProgramMode::Mixed, std::slice::from_ref(&host)));
         for mode in [ProgramMode::Passthrough, ProgramMode::Off] {
-            assert!(!mixed(mode, &[host.clone(), source(1, SourceKind::Camera)], true));
+            assert!(!mixed(mode, &[host.clone(), source(1, SourceKind::Camera)]));
         }
     }
 
@@ -237,6 +250,31 @@ mod tests {
         assert_eq!(decide(&settings, &two, 0, 44_000), (true, None));
         settings.mode = ProgramMode::Off;
         assert_eq!(decide(&settings, &two, 1, 44_000), (false, None));
+    }
+
+    #[test]
+    fn a_host_of_whom_nothing_comes_is_waited_for_a_moment() {
+        let (start, mut mixing) = (Instant::now(), Mixing::default());
+        let host = [source(0, SourceKind::Camera)];
+        let mut decide = |host_flows: bool, after_ms: u64| {
+            let facts = Facts {
+                settings: &ProgramSettings::default(),
+                layout: &Layout::default(),
+                sources: &host,
+                host_flows,
+                begun: true,
+                viewers: 1,
+            };
+            let runs = mixing.decide(facts, start + Duration::from_millis(after_ms));
+            (runs, mixing.poll_timeout().map(|at| (at - start).as_millis()))
+        };
+        assert_eq!(decide(false, 0), (false, Some(500)));
+        assert_eq!(decide(false, 499), (false, Some(500)));
+        assert_eq!(decide(true, 499), (false, None), "the camera was slow");
+        assert_eq!(decide(false, 2_000), (false, Some(2_500)));
+        assert_eq!(decide(false, 2_500), (true, None), "the camera is off");
+        assert_eq!(decide(false, 30_000), (true, None));
+        assert_eq!(decide(true, 40_000), (true, Some(50_000)));
     }
 
     #[test]

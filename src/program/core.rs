@@ -94,8 +94,18 @@ impl Grid {
     }
 
     fn next(&self) -> Instant {
-        let nanoseconds = u128::from(self.next) * 1_000_000_000 / u128::from(self.per_second);
-        self.origin + Duration::from_nanos(u64::try_from(nanoseconds).unwrap_or(u64::MAX))
+        self.moment(self.next)
+    }
+
+    /// The one behind the next.
+    fn behind_next(&self) -> Instant {
+        self.moment(self.next + 1)
+    }
+
+    fn moment(&self, number: u64) -> Instant {
+        let nanoseconds = u128::from(number) * 1_000_000_000 / u128::from(self.per_second);
+        // rounded up: a moment is due when it is over, and nobody waits in vain
+        self.origin + Duration::from_nanos(u64::try_from(nanoseconds).unwrap_or(u64::MAX) + 1)
     }
 
     /// Moments that are over at `now`, the next one included.
@@ -217,8 +227,9 @@ impl Core {
         self.picture.keyframe_wanted = true;
     }
 
+    /// The next picture's time, or the end of the block of sound that is going on.
     pub fn poll_timeout(&self) -> Instant {
-        self.picture.grid.next().min(self.sound.grid.next())
+        self.picture.grid.next().min(self.sound.grid.behind_next())
     }
 
     /// Makes what it is time for. Returns the newest frame that a picture of it shows, if a picture is out.
