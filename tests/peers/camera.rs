@@ -1,28 +1,25 @@
 //! A full peer that publishes one video, in up to three encodings, and one audio.
 
-use crate::connection::{Answer, Connection, H264, OPUS, VP8, codec};
+use crate::connection::{Answer, Connection, H264, OPUS, VP8};
 use crate::node::{HOST, Node};
+use crate::outlet::{Outlet, PAYLOAD_BYTES, ticks, track};
+use crate::viewer::Seen;
 use bytes::{BufMut, Bytes, BytesMut};
 use costage::demo::{Clip, Playhead};
-use rtc::media_stream::MediaStreamTrack;
-use rtc::rtp;
 use rtc::rtp::codec::h264::H264Payloader;
 use rtc::rtp::codec::vp8::Vp8Payloader;
 use rtc::rtp::packetizer::Payloader;
-use rtc::rtp_transceiver::rtp_sender::{RTCRtpCodingParameters, RTCRtpEncodingParameters, RtpCodecKind};
+use rtc::rtp_transceiver::rtp_sender::RtpCodecKind;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
-use webrtc::media_stream::track_local::TrackLocal;
-use webrtc::media_stream::track_local::static_rtp::TrackLocalStaticRTP;
 
 const FRAME: Duration = Duration::from_millis(33);
 const AUDIO: Duration = Duration::from_millis(20);
 /// Longer than the node waits to make a batch.
 const PAUSE: Duration = Duration::from_millis(4);
-const PAYLOAD_BYTES: usize = 1_180;
 /// Of a frame.
 pub const PATTERN_PACKETS: u8 = 3;
 const URI_MID: &str = "urn:ietf:params:rtp-hdrext:sdes:mid";
@@ -98,6 +95,12 @@ impl Label {
             frame: u32::from_be_bytes(label[4..8].try_into().unwrap()),
             captured: Duration::from_micros(u64::from_be_bytes(label[8..].try_into().unwrap())),
         }
+    }
+}
+
+impl Seen {
+    pub fn label(&self) -> Label {
+        Label::read(&self.payload)
     }
 }
 
@@ -194,70 +197,6 @@ impl Camera {
     }
 }
 
-/// With one encoding per RID, and their SSRCs.
-fn track(kind: RtpCodecKind, payload_type: u8, rids: &[&str]) -> (Arc<TrackLocalStaticRTP>, Vec<u32>) {
-    let ssrcs: Vec<u32> = rids.iter().map(|_| rand::random()).collect();
-    let encodings = rids.iter().zip(&ssrcs).map(|(rid, ssrc)| RTCRtpEncodingParameters {
-        rtp_coding_parameters: RTCRtpCodingParameters {
-            rid: (*rid).to_owned(),
-            ssrc: Some(*ssrc),
-            ..Default::default()
-        },
-        codec: codec(payload_type).rtp_codec,
-        ..Default::default()
-    });
-    let track = MediaStreamTrack::new(
-        "camera".to_owned(),
-        format!("camera-{kind}"),
-        format!("camera-{kind}"),
-        kind,
-        encodings.collect(),
-    );
-    (Arc::new(TrackLocalStaticRTP::new(track)), ssrcs)
-}
-
-/// One RTP stream.
-struct Outlet {
-    track: Arc<TrackLocalStaticRTP>,
-    header: rtp::Header,
-    first_timestamp: u32,
-}
-
-impl Outlet {
-    fn new(track: &Arc<TrackLocalStaticRTP>, payload_type: u8, ssrc: u32, extensions: Vec<(u8, Bytes)>) -> Self {
-        let mut header = rtp::Header {
-            version: 2,
-            payload_type,
-            ssrc,
-            // The lower half: the roll-over counter of both sides starts at 0 (RFC 3711 section 3.3.1).
-            sequence_number: rand::random::<u16>() >> 1,
-            ..Default::default()
-        };
-        for (id, value) in extensions {
-            header.set_extension(id, value).unwrap();
-        }
-        Self {
-            track: track.clone(),
-            header,
-            first_timestamp: rand::random(),
-        }
-    }
-
-    /// `false`: the connection is gone.
-    async fn send(&mut self, ticks: u32, marker: bool, payload: Bytes) -> bool {
-        self.header.marker = marker;
-        self.header.timestamp = self.first_timestamp.wrapping_add(ticks);
-        let header = self.header.clone();
-        self.header.sequence_number = self.header.sequence_number.wrapping_add(1);
-        self.track.write_rtp(rtp::Packet { header, payload }).await.is_ok()
-    }
-}
-
-fn ticks(captured: Duration, clock_khz: u64) -> u32 {
-    let captured_us = u64::try_from(captured.as_micros()).unwrap();
-    u32::try_from(captured_us * clock_khz / 1_000).unwrap()
-}
-
 async fn talk(mut outlet: Outlet, tag: u8, next: Arc<Next>, start: Instant) {
     let mut beat = interval(AUDIO);
     beat.set_missed_tick_behavior(MissedTickBehavior::Skip);
@@ -305,7 +244,7 @@ impl Shoot {
             let captured = self.start.elapsed();
             let mut encodings = Vec::new();
             for (layer, outlet) in (0_u8..).zip(&mut self.outlets) {
-                let asked = self.requests.count(outlet.header.ssrc);
+                let asked = self.requests.count(outlet.ssrc());
                 let answered = &mut answered[usize::from(layer)];
                 let wanted = options.heeds_requests && asked != *answered;
                 *answered = asked;
@@ -372,18 +311,4 @@ fn pattern(label: Label) -> Vec<Bytes> {
         payload.freeze()
     };
     (0..PATTERN_PACKETS).map(packet).collect()
-}
-
-/// The frames of an IVF file.
-pub fn ivf_frames(file: &'static [u8]) -> Vec<Bytes> {
-    const FILE_HEADER_BYTES: usize = 32;
-    const FRAME_HEADER_BYTES: usize = 12;
-    let mut frames = Vec::new();
-    let mut rest = Bytes::from_static(&file[FILE_HEADER_BYTES..]);
-    while !rest.is_empty() {
-        let header = rest.split_to(FRAME_HEADER_BYTES);
-        let length = u32::from_le_bytes(header[..4].try_into().unwrap());
-        frames.push(rest.split_to(usize::try_from(length).unwrap()));
-    }
-    frames
 }

@@ -1,8 +1,9 @@
 //! One publisher, one viewer.
 
-use crate::camera::{Camera, Film, Options, PATTERN_PACKETS, ivf_frames};
+use crate::camera::{Camera, Film, Options, PATTERN_PACKETS};
 use crate::connection::VP8;
 use crate::node::{HOST, Node};
+use crate::outlet::ivf_frames;
 use crate::viewer::{Stream, Viewer};
 use costage::demo::{Clip, Publisher, Target};
 use rtc::rtp::codec::vp8::Vp8Packet;

@@ -2,12 +2,11 @@
 //! go, mute and are replaced.
 
 mod camera;
-mod connection;
+#[path = "../common/mod.rs"]
+mod common;
 mod forwarding;
-mod node;
-mod relay;
 mod seats;
 mod simulcast;
 mod stage;
-mod tap;
-mod viewer;
+
+use common::{connection, node, outlet, relay, tap, viewer};

@@ -96,7 +96,7 @@ impl Connection {
         }
     }
 
-    /// Offer at `url` what `edit` makes of the offer, and connect; of what then comes, `loss` may take some.
+    /// Offer at `url` what `edit` makes of the offer, and connect; of what is then sent, `loss` may take some.
     pub async fn negotiate(&mut self, url: &str, token: &str, edit: fn(String) -> String, loss: Loss) -> Answer {
         let offer = self.peer.create_offer(None).await.unwrap();
         self.peer.set_local_description(offer).await.unwrap();

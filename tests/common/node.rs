@@ -21,6 +21,11 @@ pub struct Node {
 impl Node {
     /// With one room, hosted by [`HOST`], its `guests` on seats 1 and up.
     pub async fn start(workers: usize, guests: &[&str]) -> Self {
+        Self::with_room(workers, json!({}), guests).await
+    }
+
+    /// The room is made with these `fields`.
+    pub async fn with_room(workers: usize, fields: Value, guests: &[&str]) -> Self {
         let workers = format!("media.workers={workers}");
         let settings = [
             "http.listen=127.0.0.1:0",
@@ -39,7 +44,9 @@ impl Node {
             service: String::new(),
         };
         node.service = node.token("backend", "service").await;
-        let room = json!({ "room": ROOM, "host": HOST });
+        let mut room = json!({ "room": ROOM, "host": HOST });
+        let fields = fields.as_object().expect("fields of a room").clone();
+        room.as_object_mut().unwrap().extend(fields);
         node.call(Method::POST, "/v1/rooms", Some(room)).await;
         node.seat(guests).await;
         node
@@ -80,6 +87,20 @@ impl Node {
         let (status, text) = (response.status(), response.text().await.unwrap());
         assert!(status.is_success(), "{path}: {status} {text}");
         serde_json::from_str(&text).unwrap_or_default()
+    }
+
+    /// The status and the JSON of the answer to an offer that is refused.
+    pub async fn refused(&self, path: &str, offer: String) -> (u16, Value) {
+        let request = self.client.post(self.room_url(path)).bearer_auth(&self.service);
+        let request = request.header("content-type", "application/sdp").body(offer);
+        let response = request.send().await.unwrap();
+        let (status, text) = (response.status(), response.text().await.unwrap());
+        (status.as_u16(), serde_json::from_str(&text).expect("a problem as JSON"))
+    }
+
+    /// As a browser's page does that is left.
+    pub async fn end(&self, resource: &str) {
+        self.call(Method::DELETE, resource, None).await;
     }
 
     /// The complete assignment of the guest seats, in one step.

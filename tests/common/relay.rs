@@ -18,7 +18,7 @@ const BURST: usize = 16;
 /// A viewer's first keyframe comes in one burst, and a loaded machine may leave it lying for a while.
 const RECEIVE_BUFFER_BYTES: usize = 1 << 21;
 
-/// Whether a datagram of media from the node gets lost.
+/// Whether a datagram of media gets lost, whichever way it goes.
 pub type Loss = Box<dyn FnMut(&[u8]) -> bool + Send>;
 
 /// Puts itself between a peer and the only UDP candidate of the answer; returns the answer the peer is to have.
@@ -86,13 +86,15 @@ async fn run(front: UdpSocket, back: UdpSocket, mut open: watch::Receiver<bool>,
             }
             Ok((length, from)) = front.recv_from(&mut upward) => {
                 peer = Some(from);
-                // The node may be gone.
-                let _ = back.send(&upward[..length]).await;
+                let datagram = &upward[..length];
+                if !(is_media(datagram) && loss(datagram)) {
+                    // The node may be gone.
+                    let _ = back.send(datagram).await;
+                }
             }
             Ok(length) = back.recv(&mut downward) => {
                 let datagram = &downward[..length];
-                // RFC 7983 section 7
-                let media = datagram.first().is_some_and(|first| (128..=191).contains(first));
+                let media = is_media(datagram);
                 if media && loss(datagram) {
                     continue;
                 }
@@ -104,6 +106,11 @@ async fn run(front: UdpSocket, back: UdpSocket, mut open: watch::Receiver<bool>,
             }
         }
     }
+}
+
+/// RFC 7983 section 7
+fn is_media(datagram: &[u8]) -> bool {
+    datagram.first().is_some_and(|first| (128..=191).contains(first))
 }
 
 async fn deliver(front: &UdpSocket, peer: Option<SocketAddr>, datagram: &[u8]) {

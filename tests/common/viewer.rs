@@ -1,6 +1,5 @@
 //! A full peer that watches, and what must be true of everything it is sent.
 
-use crate::camera::Label;
 use crate::connection::{Answer, Connection, H264, Section, VP8};
 use crate::node::{Node, PATIENCE};
 use crate::relay::Loss;
@@ -59,10 +58,6 @@ impl Seen {
 
     fn comes_after(&self, other: &Self) -> bool {
         self.sequence_number.wrapping_sub(other.sequence_number).cast_signed() > 0
-    }
-
-    pub fn label(&self) -> Label {
-        Label::read(&self.payload)
     }
 
     /// The first packet of a keyframe.
@@ -236,6 +231,14 @@ impl Viewer {
         .await;
     }
 
+    /// One packet; `false`: the connection ended.
+    pub async fn receive(&mut self) -> bool {
+        let received = self.connection.received.recv().await;
+        let open = received.is_some();
+        received.into_iter().for_each(|received| self.sort(received));
+        open
+    }
+
     /// Receives for so long, whatever comes.
     pub async fn for_time(&mut self, time: Duration) {
         let end = tokio::time::Instant::now() + time;
@@ -272,7 +275,7 @@ impl Viewer {
         }
     }
 
-    fn summary(&self) -> String {
+    pub fn summary(&self) -> String {
         let slots = self.slots.iter().map(|slot| {
             let counts = |stream: &Stream| (stream.packets.len(), stream.reports.len());
             let (video, audio) = (counts(&slot.video), counts(&slot.audio));

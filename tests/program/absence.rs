@@ -1,0 +1,211 @@
+//! The program lasts, whoever and whatever is missing, and always has picture and sound.
+
+use crate::card::{arranged, color_in, color_of, is_near, whole};
+use crate::node::{HOST, Node};
+use crate::publisher::{Camera, Microphone, Publisher, Show};
+use crate::sound::heard;
+use crate::turn;
+use crate::watcher::Watcher;
+use costage::mix::layout::{Layout, Placeholder};
+use costage::mix::picture::Size;
+use serde_json::json;
+use std::time::{Duration, Instant};
+
+const FPS: u32 = 30;
+/// From the answer to a mute, or a host's goodbye, to a picture without the host.
+const WITHIN: Duration = Duration::from_secs(1);
+
+fn size() -> Size {
+    Size::even(640, 360).unwrap()
+}
+
+fn is_host(watcher: &Watcher) -> Result<(), String> {
+    arranged(&watcher.shot.picture, &Layout::default(), &[0], size()).map(|_| ())
+}
+
+/// One of these colours all over, away from where names are.
+fn is_blank(watcher: &Watcher, colors: &[[u8; 3]]) -> Result<(), String> {
+    let picture = &watcher.shot.picture;
+    for (across, down) in [(0.1, 0.15), (0.5, 0.1), (0.9, 0.15), (0.9, 0.85)] {
+        let found = color_in(picture, whole(picture.size()), across, down);
+        if !colors.iter().any(|color| is_near(found, *color)) {
+            return Err(format!("{found:?} at {across} × {down}, none of {colors:?}"));
+        }
+    }
+    Ok(())
+}
+
+fn placeholder() -> [u8; 3] {
+    color_of(Placeholder::default().color)
+}
+
+/// A seat without a picture, or nobody at all.
+fn slate() -> [[u8; 3]; 2] {
+    [placeholder(), color_of(Layout::default().background.color)]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_who_mutes_everything_leaves_a_placeholder_and_silence() {
+    let _turn = turn().await;
+    let node = Node::start(2, &[]).await;
+    let _host = Publisher::start(&node, Show::new(0, 640, 360, FPS)).await;
+    let mut watcher = Watcher::start(&node, "zoe", FPS).await;
+    watcher
+        .until("the host", |watcher| {
+            is_host(watcher)?;
+            heard(&watcher.sound.samples, &[0])
+        })
+        .await;
+    watcher.may_be_still();
+    let mute = json!({ "video_muted": true });
+    node.patch_seat_as(HOST, "host", 0, mute).await;
+    let muted = Instant::now();
+    watcher
+        .until("the placeholder", |watcher| is_blank(watcher, &[placeholder()]))
+        .await;
+    let took = watcher.shot.at.saturating_duration_since(muted);
+    assert!(took <= WITHIN, "the placeholder came after {took:?}");
+    watcher
+        .all_of(Duration::from_secs(1), "a second of the placeholder", |watcher| {
+            is_blank(watcher, &[placeholder()])?;
+            heard(&watcher.sound.samples, &[0])
+        })
+        .await;
+
+    let mute = json!({ "audio_muted": true });
+    node.patch_seat_as(HOST, "host", 0, mute).await;
+    watcher
+        .until("silence", |watcher| heard(&watcher.sound.samples, &[]))
+        .await;
+    watcher
+        .all_of(Duration::from_secs(1), "a second of silence", |watcher| {
+            is_blank(watcher, &[placeholder()])?;
+            heard(&watcher.sound.samples, &[])
+        })
+        .await;
+
+    let unmute = json!({ "video_muted": false, "audio_muted": false });
+    node.patch_seat_as(HOST, "host", 0, unmute).await;
+    watcher
+        .until("the host again", |watcher| {
+            is_host(watcher)?;
+            heard(&watcher.sound.samples, &[0])
+        })
+        .await;
+    watcher.finish().await;
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_program_outlasts_the_hosts_connection() {
+    let _turn = turn().await;
+    let node = Node::start(2, &[]).await;
+    let host = Publisher::start(&node, Show::new(0, 640, 360, FPS)).await;
+    let mut watcher = Watcher::start(&node, "zoe", FPS).await;
+    watcher.until("the host", is_host).await;
+
+    watcher.may_be_still();
+    host.leave(&node).await;
+    watcher
+        .until("a slate, when the host has left", |watcher| is_blank(watcher, &slate()))
+        .await;
+    watcher
+        .all_of(Duration::from_secs(2), "two seconds of the slate", |watcher| {
+            is_blank(watcher, &slate())
+        })
+        .await;
+    watcher
+        .until("silence", |watcher| heard(&watcher.sound.samples, &[]))
+        .await;
+
+    let host = Publisher::start(&node, Show::new(0, 640, 360, FPS)).await;
+    watcher
+        .until("the host again", |watcher| {
+            is_host(watcher)?;
+            heard(&watcher.sound.samples, &[0])
+        })
+        .await;
+
+    // The path is cut: nobody says goodbye.
+    drop(host);
+    watcher
+        .until("a slate, when the host is lost", |watcher| {
+            is_blank(watcher, &slate())?;
+            heard(&watcher.sound.samples, &[])
+        })
+        .await;
+    let _host = Publisher::start(&node, Show::new(0, 640, 360, FPS)).await;
+    watcher.until("the host, back", is_host).await;
+    watcher.finish().await;
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_room_of_voices_has_a_picture() {
+    let _turn = turn().await;
+    let node = Node::start(2, &["amy"]).await;
+    let voice = |seat| Show {
+        camera: Camera::None,
+        ..Show::new(seat, 640, 360, FPS)
+    };
+    let _host = Publisher::start(&node, voice(0)).await;
+    let mut watcher = Watcher::start(&node, "zoe", FPS).await;
+    watcher.may_be_still();
+    let canvas = Size::even(1280, 720).unwrap();
+    assert_eq!(watcher.shot.picture.size(), canvas);
+    watcher
+        .until("the host's voice", |watcher| {
+            is_blank(watcher, &slate())?;
+            heard(&watcher.sound.samples, &[0])
+        })
+        .await;
+    let _guest = Publisher::start(&node, voice(1)).await;
+    watcher
+        .until("both voices", |watcher| heard(&watcher.sound.samples, &[0, 1]))
+        .await;
+    watcher
+        .all_of(Duration::from_secs(1), "a second of both", |watcher| {
+            heard(&watcher.sound.samples, &[0, 1])
+        })
+        .await;
+    watcher.finish().await;
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_room_without_voices_has_sound() {
+    let _turn = turn().await;
+    let node = Node::start(2, &[]).await;
+    let show = Show {
+        microphone: Microphone::None,
+        ..Show::new(0, 640, 360, FPS)
+    };
+    let _host = Publisher::start(&node, show).await;
+    let mut watcher = Watcher::start(&node, "zoe", FPS).await;
+    watcher
+        .until("the host, and silence", |watcher| {
+            is_host(watcher)?;
+            heard(&watcher.sound.samples, &[])
+        })
+        .await;
+    watcher
+        .all_of(Duration::from_secs(2), "two seconds of the host", is_host)
+        .await;
+    watcher.finish().await;
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_program_that_is_off_is_nothing_to_play() {
+    let _turn = turn().await;
+    let node = Node::with_room(2, json!({ "program": { "mode": "off" } }), &[]).await;
+    let _host = Publisher::start(&node, Show::new(0, 640, 360, FPS)).await;
+    let offer = include_str!("../fixtures/sdp/gstreamer-play.sdp");
+    let (status, problem) = node.refused("whep/program", offer.to_owned()).await;
+    assert_eq!(
+        (status, &problem["code"]),
+        (409, &json!("nothing_to_play")),
+        "{problem}"
+    );
+    node.stop().await;
+}

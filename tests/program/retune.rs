@@ -1,0 +1,159 @@
+//! What is changed at run time lands on one picture, whole; forced modes.
+
+use crate::card::arranged;
+use crate::node::{Node, ROOM};
+use crate::publisher::{Publisher, Show};
+use crate::turn;
+use crate::watcher::Watcher;
+use costage::forward::{SeatIndex, SourceKind};
+use costage::mix::layout::{Area, Color, CustomTile, Fit, Layout, Template};
+use costage::mix::picture::Size;
+use reqwest::Method;
+use serde_json::{Value, json};
+use std::time::Duration;
+
+const FPS: u32 = 30;
+
+fn size() -> Size {
+    Size::even(640, 360).unwrap()
+}
+
+async fn put_layout(node: &Node, layout: Value) {
+    let path = format!("/v1/rooms/{ROOM}/layout");
+    node.call(Method::PUT, &path, Some(layout)).await;
+}
+
+async fn patch_program(node: &Node, program: Value) {
+    let path = format!("/v1/rooms/{ROOM}/program");
+    node.call(Method::PATCH, &path, Some(program)).await;
+}
+
+fn of(template: Template) -> Layout {
+    Layout {
+        template,
+        ..Layout::default()
+    }
+}
+
+/// The host large and the guests at its side, away from each other's barcodes.
+fn custom() -> (Value, Layout) {
+    let places = [
+        (0, 0.0, 0.0, 0.75, 1.0),
+        (1, 0.775, 0.05, 0.2, 0.4),
+        (2, 0.775, 0.55, 0.2, 0.4),
+    ];
+    let wanted = places.map(
+        |(seat, x, y, w, h)| json!({ "seat": seat, "source": "camera", "x": x, "y": y, "w": w, "h": h, "z": seat }),
+    );
+    let tiles = places.map(|(seat, x, y, w, h)| CustomTile {
+        seat: SeatIndex(seat),
+        source: SourceKind::Camera,
+        area: Area::new(x, y, w, h).unwrap(),
+        z: i16::from(seat),
+        fit: Fit::Crop,
+        radius: 0.0,
+        border: 0.0,
+        border_color: Color::WHITE,
+    });
+    (
+        json!({ "template": "custom", "tiles": wanted }),
+        of(Template::Custom(tiles.to_vec())),
+    )
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_layout_lands_on_one_picture() {
+    let _turn = turn().await;
+    let node = Node::start(2, &["amy", "ben"]).await;
+    let mut cameras = Vec::new();
+    for seat in 0..3 {
+        cameras.push(Publisher::start(&node, Show::new(seat, 640, 360, FPS)).await);
+    }
+    let mut watcher = Watcher::start(&node, "zoe", FPS).await;
+    let is =
+        |watcher: &Watcher, layout: &Layout| arranged(&watcher.shot.picture, layout, &[0, 1, 2], size()).map(|_| ());
+    let mut before = Layout::default();
+    watcher.until("the grid", |watcher| is(watcher, &before)).await;
+    let (wanted, placed) = custom();
+    let changes = [
+        (json!({ "template": "float" }), of(Template::Float)),
+        (wanted, placed),
+        (json!({ "template": "grid" }), Layout::default()),
+    ];
+    for (wanted, after) in changes {
+        put_layout(&node, wanted).await;
+        watcher
+            .until("the new layout", |watcher| {
+                let new = is(watcher, &after);
+                if let Err(why) = &new
+                    && let Err(why_not) = is(watcher, &before)
+                {
+                    let seen = watcher.keep_picture("neither layout");
+                    panic!(
+                        "{}: neither the new layout, {why}, nor the old one, {why_not}",
+                        seen.display()
+                    );
+                }
+                new
+            })
+            .await;
+        watcher
+            .all_of(Duration::from_millis(500), "half a second of the layout", |watcher| {
+                is(watcher, &after)
+            })
+            .await;
+        before = after;
+    }
+    watcher.finish().await;
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_size_comes_with_a_keyframe_on_the_same_connection() {
+    let _turn = turn().await;
+    let node = Node::start(2, &["amy"]).await;
+    let _host = Publisher::start(&node, Show::new(0, 640, 360, FPS)).await;
+    let _guest = Publisher::start(&node, Show::new(1, 640, 360, FPS)).await;
+    let mut watcher = Watcher::start(&node, "zoe", FPS).await;
+    let is = |watcher: &Watcher| arranged(&watcher.shot.picture, &Layout::default(), &[0, 1], size()).map(|_| ());
+    watcher.until("both", is).await;
+    for (width, height) in [(960, 540), (360, 640)] {
+        patch_program(&node, json!({ "video": { "width": width, "height": height } })).await;
+        let wanted = Size::even(width, height).unwrap();
+        watcher
+            .until("the new size", |watcher| {
+                is(watcher)?;
+                let found = watcher.shot.picture.size();
+                (found == wanted).then_some(()).ok_or(format!("{found:?}"))
+            })
+            .await;
+        watcher
+            .all_of(Duration::from_secs(1), "a second of the new size", |watcher| {
+                is(watcher)?;
+                let found = watcher.shot.picture.size();
+                (found == wanted).then_some(()).ok_or(format!("{found:?}"))
+            })
+            .await;
+    }
+    watcher.finish().await;
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_alone_is_mixed_when_the_room_says_so() {
+    let _turn = turn().await;
+    let node = Node::with_room(2, json!({ "program": { "mode": "mixed" } }), &[]).await;
+    let host = Publisher::start(&node, Show::new(0, 640, 360, FPS)).await;
+    let mut watcher = Watcher::start(&node, "zoe", FPS).await;
+    let is = |watcher: &Watcher| arranged(&watcher.shot.picture, &Layout::default(), &[0], size()).map(|_| ());
+    watcher.until("the host", is).await;
+    watcher
+        .all_of(Duration::from_secs(2), "two seconds of the mixed host", |watcher| {
+            is(watcher)?;
+            let forwarded = watcher.shot.payloads.iter().any(|payload| host.sent(payload));
+            (!forwarded).then_some(()).ok_or("the host's own packets".to_owned())
+        })
+        .await;
+    watcher.finish().await;
+    node.stop().await;
+}
