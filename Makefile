@@ -72,3 +72,4 @@ bench: cargo
 	cargo bench $(CARGO_FLAGS) --bench forward
 	cargo bench $(CARGO_FLAGS) --bench load -- --matrix --runs 3
 	cargo bench $(CARGO_FLAGS) --bench stage
+	cargo bench $(CARGO_FLAGS) --bench mix -- --rounds 3

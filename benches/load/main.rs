@@ -118,6 +118,8 @@ impl Arguments {
             }
             _ => Target::Costage {
                 binary: self.server.clone(),
+                settings: Vec::new(),
+                program: serde_json::Value::Null,
             },
         }
     }
@@ -224,7 +226,7 @@ async fn measure(load: &Load, target: &Target, options: viewers::Options) -> io:
         video_ssrc: VIDEO_SSRC,
         rtx_ssrc: RTX_SSRC,
     };
-    let session = server.publish(&identity, direction).await?;
+    let session = server.publish(&identity, server::HOST, direction).await?;
     let client = Client::new(&identity, &session.answer, Instant::now())?;
     let publisher = Publisher::start(client, &session.answer, load.mode)?;
     wait_for(Duration::from_secs(5), "the publisher to connect", || {

@@ -5,7 +5,7 @@ use crate::client::Identity;
 use crate::sdp::{self, Answer, Direction, Local};
 use crate::sys;
 use jsonwebtoken::{EncodingKey, Header};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
 use std::process::{Child, Command, Stdio};
@@ -18,13 +18,20 @@ const SECRET: &str = "devsecret-devsecret-devsecret-00";
 const START: Duration = Duration::from_secs(10);
 /// Longer than any answer takes on loopback, however busy the machine is.
 const CALL: Duration = Duration::from_secs(10);
-const HOST: &str = "host";
+/// Who hosts the room.
+pub const HOST: &str = "host";
 
 /// Which server to load.
 #[derive(Clone, Debug)]
 pub enum Target {
     /// costage: started anew for each run.
-    Costage { binary: String },
+    Costage {
+        binary: String,
+        /// `NAME=VALUE` each, over those of the bench.
+        settings: Vec<String>,
+        /// The room's `program`; `null`: as it is by default.
+        program: Value,
+    },
     /// Any other that speaks WHIP and WHEP: started anew with these arguments, `{room}` in its URLs replaced.
     Other {
         binary: String,
@@ -79,9 +86,9 @@ impl Server {
     pub async fn start(target: &Target, core: usize, room: &str) -> io::Result<Server> {
         let fill = |url: &str| url.replace("{room}", room);
         let (child, pid, doors, listens) = match target {
-            Target::Costage { binary } => {
+            Target::Costage { binary, settings, .. } => {
                 let (http, admin, media) = (free_port()?, free_port()?, free_udp_port()?);
-                let child = spawn(binary, &costage_arguments(http, admin, media), core)?;
+                let child = spawn(binary, &costage_arguments(http, admin, media, settings), core)?;
                 let api = format!("http://{http}/v1");
                 let base = format!("{api}/rooms/{room}");
                 let doors = Doors {
@@ -145,7 +152,13 @@ impl Server {
         if let Some(address) = listens {
             server.wait_until_listening(address).await?;
         }
-        server.create_room().await?;
+        if let Target::Costage { program, .. } = target {
+            let mut body = json!({ "room": room, "host": HOST });
+            if !program.is_null() {
+                body["program"] = program.clone();
+            }
+            server.command("POST", "/rooms", &body).await?;
+        }
         Ok(server)
     }
 
@@ -163,26 +176,28 @@ impl Server {
         Ok(())
     }
 
-    async fn create_room(&self) -> io::Result<()> {
-        let Some(api) = &self.doors.api else { return Ok(()) };
-        let body = json!({ "room": self.room, "host": HOST });
+    /// A call of costage's own interface by the service, `path` behind `/v1`; it must succeed.
+    pub async fn command(&self, method: &str, path: &str, body: &Value) -> io::Result<()> {
+        let api = self.doors.api.as_ref().ok_or(io::ErrorKind::Unsupported)?;
+        let method = method.parse::<reqwest::Method>().map_err(io::Error::other)?;
         let request = self
             .http
-            .post(format!("{api}/rooms"))
-            .json(&body)
+            .request(method, format!("{api}{path}"))
+            .json(body)
             .bearer_auth(token("*", "load", "service")?);
         let response = request.send().await.map_err(call_failed)?;
         let status = response.status();
         if !status.is_success() {
             let text = response.text().await.unwrap_or_default();
-            return Err(io::Error::other(format!("POST /v1/rooms: {status}: {text}")));
+            return Err(io::Error::other(format!("/v1{path}: {status}: {text}")));
         }
         Ok(())
     }
 
-    /// Open the publisher's session.
-    pub async fn publish(&self, identity: &Identity, direction: Direction) -> io::Result<Session> {
-        self.post(&self.doors.whip, HOST, "host", &offer(identity, direction))
+    /// Open a publisher's session; `user` is the host or has a seat.
+    pub async fn publish(&self, identity: &Identity, user: &str, direction: Direction) -> io::Result<Session> {
+        let role = if user == HOST { "host" } else { "member" };
+        self.post(&self.doors.whip, user, role, &offer(identity, direction))
             .await
     }
 
@@ -268,16 +283,17 @@ fn call_failed(error: reqwest::Error) -> io::Error {
 }
 
 /// One media worker, loopback only, quiet, no demo.
-fn costage_arguments(http: SocketAddr, admin: SocketAddr, media: SocketAddr) -> Vec<String> {
+fn costage_arguments(http: SocketAddr, admin: SocketAddr, media: SocketAddr, more: &[String]) -> Vec<String> {
     let mut arguments = vec!["serve".to_owned(), "--dev".to_owned()];
-    for setting in [
+    let settings = [
         format!("http.listen={http}"),
         format!("admin.listen={admin}"),
         format!("media.addresses={}", media.ip()),
         format!("media.base_port={}", media.port()),
         "media.workers=1".to_owned(),
         "log.level=warn".to_owned(),
-    ] {
+    ];
+    for setting in settings.iter().chain(more).cloned() {
         arguments.extend(["--set".to_owned(), setting]);
     }
     arguments
@@ -301,7 +317,8 @@ fn pin_all(pid: libc::pid_t, core: usize) -> io::Result<()> {
     Ok(())
 }
 
-fn free_port() -> io::Result<SocketAddr> {
+/// A TCP port of the loopback interface that nobody listens on.
+pub fn free_port() -> io::Result<SocketAddr> {
     std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()
 }
 
