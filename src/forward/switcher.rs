@@ -306,8 +306,8 @@ mod tests {
         // a clock that is far off is not believed
         let (_, before) = stream.send(6, 9 + 960, 2960, clock(63, 9));
         assert_eq!(stream.begin(5, 5, 0, 2980, clock(90, 0)), (105, before + 960));
-        // and nothing goes back in time
-        assert_eq!(stream.begin(6, 5, 0, 1980, clock(61, 0)), (106, before + 961));
+        // and nothing goes back in time, nor begins before the last packet's 20 ms are over
+        assert_eq!(stream.begin(6, 5, 0, 1980, clock(61, 0)), (106, before + 2 * 960));
     }
 
     #[test]

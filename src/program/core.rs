@@ -128,7 +128,8 @@ impl Core {
         };
         let mut core = Core {
             clock,
-            output: Output::new(clock, now),
+            // the first block of sound is that much older than the program
+            output: Output::new(clock, now - Mixer::DELAY),
             inputs: BTreeMap::new(),
             picture: Picture::new(&plan, size(&plan), now)?,
             scenery: Scenery::new(&plan.layout),
@@ -204,7 +205,9 @@ impl Core {
         now: Instant,
     ) {
         if let Some(input) = self.inputs.get_mut(&source) {
+            let shown = input.shows_video();
             input.handle_packet(kind, layer, packet, now);
+            self.picture.stale |= input.shows_video() != shown;
         }
     }
 

@@ -245,13 +245,11 @@ fn a_picture_every_frame_and_sound_every_block() {
     assert!(numbers.windows(2).all(|pair| pair[1] == pair[0] + 1));
     let mut times: Vec<u32> = stage.taken.video.iter().map(|(meta, _)| meta.timestamp).collect();
     times.dedup();
-    assert!(
-        times
-            .windows(2)
-            .all(|pair| (2999..=3001).contains(&(pair[1] - pair[0]))),
-        "{times:?}"
-    );
-    assert!(times.len() >= 58, "{}", times.len());
+    // the first picture is shown at once, the second one when it is due: after the jitter buffer's delay
+    let steps: Vec<u32> = times.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    assert!((3000..=9001).contains(&steps[0]), "{steps:?}");
+    assert!(steps[1..].iter().all(|step| (2999..=3001).contains(step)), "{steps:?}");
+    assert!(times.len() >= 57, "{}", times.len());
     assert!(stage.taken.video[0].0.starts_keyframe);
 
     let sound: Vec<(u64, u32)> = stage

@@ -94,17 +94,6 @@ fn encoded(size: Size, gop: u32, count: usize) -> Vec<Vec<u8>> {
 }
 
 #[test]
-fn units_are_found_between_start_codes_of_both_lengths() {
-    let stream = [9, 0, 0, 0, 1, 0x67, 1, 0, 0, 1, 0x68, 2, 0, 0, 0, 0, 1, 0, 0, 1, 0x65];
-    let units: Vec<_> = nal_units(&stream).collect();
-    assert_eq!(units, [&[0x67, 1][..], &[0x68, 2, 0, 0], &[0x65]]);
-    assert_eq!(
-        nal_units(&[]).count() + nal_units(&[0, 0, 1]).count() + nal_units(&[0, 0]).count(),
-        0
-    );
-}
-
-#[test]
 fn a_clip_decodes_to_its_pictures() {
     for (frames, width, height) in [(talk_180p(), 320, 180), (talk_360p(), 640, 360)] {
         let pictures = decoded(&frames);
