@@ -7,7 +7,7 @@ use super::openapi::{FragmentAnswers, JsonErrors, OfferAnswers, ReadErrors, Reso
 use super::request::{AtRoom, BaseUrl, InRoom, Json, Last, Query, Visitor};
 use super::resource::{self, Door};
 use crate::forward::{LayerPreference, View};
-use crate::room::{ProgramMode, Refusal, RoomId, UserId};
+use crate::room::{Refusal, RoomId, UserId};
 use crate::wire::SlotOut;
 use axum::extract::{Request, State as Extract};
 use axum::http::{HeaderMap, StatusCode};
@@ -20,7 +20,7 @@ use utoipa::{IntoParams, ToSchema};
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(super) struct WatchProgram {
-    /// `me`: without one's own voice.
+    /// `me`: without one's own voice, as long as the program is the host's own media; a mixed one has one sound for all.
     minus: Option<String>,
     /// With a service token: who watches.
     user: Option<String>,
@@ -47,20 +47,15 @@ pub(super) async fn program(
         Some(caller) => Some(resource::on_behalf_of(caller, query.user.as_deref())?),
         None => None,
     };
-    let made_of = (settings.program.mode, &settings.host.user);
-    minus(query.minus.as_deref(), user.as_ref(), made_of)?;
+    minus(query.minus.as_deref(), user.as_ref(), &settings.host.user)?;
     watch(&state, &room, user, View::Program, &base, request).await
 }
 
 /// While the program is the host's own media, it is without the voice of everybody but the host. A mixed one has one sound
-/// for all.
-fn minus(minus: Option<&str>, user: Option<&UserId>, (mode, host): (ProgramMode, &UserId)) -> Result<(), Refusal> {
+/// for all, which has everybody's voice in it: what is asked for is not there yet.
+fn minus(minus: Option<&str>, user: Option<&UserId>, host: &UserId) -> Result<(), Refusal> {
     match minus {
         None => Ok(()),
-        Some("me") if mode != ProgramMode::Passthrough => Err(Refusal::invalid(
-            "minus",
-            "a program that may be mixed can't leave a voice out yet; in mode passthrough it is the host's alone",
-        )),
         Some("me") if user == Some(host) => Err(Refusal::invalid(
             "minus",
             "the program is your own voice and nothing else: there is nothing to leave out",
@@ -288,16 +283,10 @@ mod tests {
     fn only_the_host_is_in_the_hosts_program() {
         let user = |id: &str| UserId::parse(id).expect("an id");
         let host = user("ann");
-        let minus = |minus: Option<&str>, who: Option<&UserId>, mode| super::minus(minus, who, (mode, &host));
-        let (bob, alone) = (user("bob"), ProgramMode::Passthrough);
-        assert_eq!(minus(None, Some(&host), ProgramMode::Auto), Ok(()));
-        assert_eq!(minus(Some("me"), None, alone), Ok(()));
-        assert_eq!(minus(Some("me"), Some(&bob), alone), Ok(()));
-        assert!(
-            minus(Some("me"), Some(&bob), ProgramMode::Auto).is_err(),
-            "bob may be in it"
-        );
-        assert!(minus(Some("me"), Some(&host), alone).is_err());
-        assert!(minus(Some("you"), None, alone).is_err());
+        assert_eq!(minus(None, Some(&host), &host), Ok(()));
+        assert_eq!(minus(Some("me"), None, &host), Ok(()));
+        assert_eq!(minus(Some("me"), Some(&user("bob")), &host), Ok(()));
+        assert!(minus(Some("me"), Some(&host), &host).is_err());
+        assert!(minus(Some("you"), None, &host).is_err());
     }
 }

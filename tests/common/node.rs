@@ -24,6 +24,12 @@ impl Node {
         Self::with_room(workers, json!({}), guests).await
     }
 
+    /// The same; its program is the host's own packets, whatever they are and whoever else is there.
+    pub async fn forwarding(workers: usize, guests: &[&str]) -> Self {
+        let program = json!({ "program": { "mode": "passthrough" } });
+        Self::with_room(workers, program, guests).await
+    }
+
     /// The room is made with these `fields`.
     pub async fn with_room(workers: usize, fields: Value, guests: &[&str]) -> Self {
         let workers = format!("media.workers={workers}");

@@ -22,7 +22,7 @@ fn delay_s(stream: &Stream, start: Instant) -> f64 {
 }
 
 async fn the_clip_is_watched(workers: usize) {
-    let node = Node::start(workers, &[]).await;
+    let node = Node::forwarding(workers, &[]).await;
     let start = Instant::now();
     let target = Target {
         whip_url: node.room_url("whip"),
@@ -76,7 +76,7 @@ fn vp8_frames(stream: &Stream) -> Vec<Vec<u8>> {
 #[tokio::test(flavor = "multi_thread")]
 async fn vp8_frames_arrive_byte_for_byte() {
     let frames = ivf_frames(include_bytes!("../fixtures/media/pattern-vp8.ivf"));
-    let node = Node::start(2, &[]).await;
+    let node = Node::forwarding(2, &[]).await;
     let options = Options {
         film: Film::Vp8(frames.clone()),
         ..Options::pattern(0)
@@ -146,7 +146,7 @@ async fn a_late_viewer_of_an_encoder_that_ignores_requests_starts_at_the_cached_
     const KEYFRAME_EVERY: u32 = 150;
     /// Frames after a keyframe: it is too old to start from without being asked for, the next is far away.
     const LATE: u32 = 45;
-    let node = Node::start(2, &[]).await;
+    let node = Node::forwarding(2, &[]).await;
     let options = Options {
         keyframe_every: KEYFRAME_EVERY,
         heeds_requests: false,
@@ -201,7 +201,7 @@ async fn a_late_viewer_of_an_encoder_that_ignores_requests_starts_at_the_cached_
 
 #[tokio::test(flavor = "multi_thread")]
 async fn lost_packets_are_repaired_by_retransmission() {
-    let node = Node::start(2, &[]).await;
+    let node = Node::forwarding(2, &[]).await;
     let _camera = Camera::start(&node, HOST, Options::pattern(0)).await;
     let mut seed = 7_u32;
     let loss = Box::new(move |datagram: &[u8]| {

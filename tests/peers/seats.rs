@@ -16,7 +16,7 @@ fn audio_since(slot: &Slot, number: u32) -> bool {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_muted_seat_sends_no_video_and_resumes_at_a_keyframe() {
-    let node = Node::start(2, &["gus"]).await;
+    let node = Node::forwarding(2, &["gus"]).await;
     let camera = Camera::start(&node, "gus", Options::pattern(1)).await;
     let mut viewer = Viewer::watch(&node, "seats/1", "ann", 1).await;
     viewer.until("video", |slots| slots[0].video.packets.len() > 60).await;
@@ -75,7 +75,7 @@ async fn a_muted_seat_sends_no_video_and_resumes_at_a_keyframe() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn unseating_closes_the_transport_at_once() {
-    let node = Node::start(2, &["gus"]).await;
+    let node = Node::forwarding(2, &["gus"]).await;
     let host = Camera::start(&node, HOST, Options::pattern(0)).await;
     let mut guest = Camera::start(&node, "gus", Options::pattern(1)).await;
     let mut viewer = Viewer::watch(&node, "seats/1", "ann", 1).await;
@@ -102,7 +102,7 @@ async fn unseating_closes_the_transport_at_once() {
 }
 
 async fn a_second_publication_replaces_the_first(workers: usize) {
-    let node = Node::start(workers, &[]).await;
+    let node = Node::forwarding(workers, &[]).await;
     let mut first = Camera::start(&node, HOST, Options::pattern(1)).await;
     let mut viewers = Vec::new();
     for user in ["ann", "bob", "cem"] {

@@ -9,7 +9,7 @@ use rtc::rtp::packetizer::Depacketizer;
 use serde_json::json;
 
 async fn layers_are_chosen(workers: usize) {
-    let node = Node::start(workers, &[]).await;
+    let node = Node::forwarding(workers, &[]).await;
     let options = Options {
         simulcast: true,
         ..Options::pattern(0)

@@ -39,7 +39,7 @@ fn has_media(slot: &Slot, packets: usize) -> bool {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_source_has_its_slot_and_a_newcomer_takes_the_free_one() {
-    let node = Node::start(2, &["gus", "hal"]).await;
+    let node = Node::forwarding(2, &["gus", "hal"]).await;
     let mut cameras = Vec::new();
     for (tag, user) in [(0, HOST), (1, "gus"), (2, "hal")] {
         cameras.push(Camera::start(&node, user, Options::pattern(tag)).await);
@@ -113,7 +113,7 @@ async fn each_source_has_its_slot_and_a_newcomer_takes_the_free_one() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn with_fewer_slots_than_sources_the_host_comes_first() {
-    let node = Node::start(2, &["gus", "hal"]).await;
+    let node = Node::forwarding(2, &["gus", "hal"]).await;
     let mut cameras = Vec::new();
     // The host comes last and is still preferred.
     for (tag, user) in [(1, "gus"), (2, "hal"), (0, HOST)] {
@@ -135,7 +135,7 @@ async fn with_fewer_slots_than_sources_the_host_comes_first() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_slot_goes_from_vp8_to_h264_on_one_ssrc() {
-    let node = Node::start(2, &["gus"]).await;
+    let node = Node::forwarding(2, &["gus"]).await;
     let mut vp8 = Camera::start(&node, "gus", Options::pattern(1)).await;
     let mut viewer = Viewer::watch(&node, "stage", "ann", 1).await;
     let names: Vec<&str> = viewer

@@ -16,6 +16,8 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 use tokio::time::timeout_at;
 
+/// What a change between the host's packets and the mixer's may cost of the sound, in samples: the mixer's delay, 100 ms.
+const SOUND_STEP_MAX: i32 = 4_800;
 const VIDEO_HZ: u32 = 90_000;
 /// Frames a step of the timestamps may be: one may be left out. Slewing makes steps a little longer.
 const STEP_MAX: f64 = 2.1;
@@ -246,8 +248,7 @@ impl Watcher {
             let heard = self.sound.samples.len();
             let step = self.audio.timestamp.replace(packet.timestamp);
             let step = step.map(|before| packet.timestamp.wrapping_sub(before).cast_signed());
-            // One packet may be left out.
-            if step.is_some_and(|step| !(1..=2 * PACKET as i32).contains(&step)) {
+            if step.is_some_and(|step| !(1..=SOUND_STEP_MAX).contains(&step)) {
                 let number = self.audio.next;
                 let flaw = format!("the audio's timestamp makes a step of {step:?} to packet {number}");
                 self.flaws.push(flaw);
