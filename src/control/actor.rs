@@ -21,7 +21,7 @@ use super::reconcile::Actual;
 use super::registry::{Registry, RoomHandle, Ticket};
 use super::{Commanded, Patched, Position, Resource, Session, Subscription, random};
 use crate::events::Hub;
-use crate::forward::{SlotReport, SourceKind, View};
+use crate::forward::{SlotReport, SourceId, SourceKind, View};
 use crate::program::Programs;
 use crate::room::{
     Code, Command, Member, Notice, Phase, Principal, Refusal, Room, RoomId, Settings, Snapshot, SourceStatus, UserId,
@@ -33,7 +33,7 @@ use crate::webhook;
 use crate::worker::{self, PeerId, RoomKey};
 use program::Mixed;
 use saving::Saving;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
@@ -230,6 +230,8 @@ struct Told {
     /// Viewers, and those of them who are no members.
     audience: (usize, usize),
     places_kept: usize,
+    /// The sources whose first frame in the program was told.
+    drawn: BTreeSet<SourceId>,
     /// Seat 0 waits for its host to come back.
     host_away: bool,
     webhook: serde_json::Value,

@@ -391,6 +391,7 @@ fn event(event: &Event) -> usize {
         Event::SeatGranted { .. }
         | Event::SeatUpdated { .. }
         | Event::SeatAsked { .. }
+        | Event::SeatFirstFrame { .. }
         | Event::SeatMedia { .. }
         | Event::RoomUpdated { .. }
         | Event::RoomEnded { .. }

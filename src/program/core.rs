@@ -18,7 +18,7 @@ use crate::mix::compose::Composer;
 use crate::mix::picture::Size;
 use crate::rtp::{MediaKind, NtpClock, PacketView};
 use crate::telemetry::ProgramMetrics;
-use std::collections::{BTreeMap, btree_map::Entry};
+use std::collections::{BTreeMap, BTreeSet, btree_map::Entry};
 use std::time::{Duration, Instant};
 
 /// An unchanged canvas is encoded this seldom: players that count frames see that the stream lives.
@@ -45,6 +45,8 @@ pub(super) struct Core {
     output: Output,
     begun: Instant,
     live: bool,
+    /// The sources of which something has been drawn.
+    drawn: BTreeSet<SourceId>,
     metrics: ProgramMetrics,
 }
 
@@ -137,6 +139,7 @@ impl Core {
             plan,
             begun: now,
             live: false,
+            drawn: BTreeSet::new(),
             metrics,
         };
         core.reconcile_inputs(now);
@@ -152,7 +155,15 @@ impl Core {
     }
 
     pub fn status(&self) -> Status {
-        Status { live: self.live }
+        Status {
+            live: self.live,
+            drawn: self.drawn.clone(),
+        }
+    }
+
+    /// The status says what is so.
+    pub fn is_as(&self, status: &Status) -> bool {
+        status.live == self.live && status.drawn == self.drawn
     }
 
     pub fn handle_plan(&mut self, plan: Plan, now: Instant) {
@@ -172,9 +183,14 @@ impl Core {
     /// Inputs are the sources of the plan. Twice equals once.
     fn reconcile_inputs(&mut self, now: Instant) {
         let Core {
-            inputs, plan, clock, ..
+            inputs,
+            plan,
+            clock,
+            drawn,
+            ..
         } = self;
         inputs.retain(|id, _| plan.sources.iter().any(|source| source.id == *id));
+        drawn.retain(|id| inputs.contains_key(id));
         for source in plan.sources.iter() {
             let input = match inputs.entry(source.id) {
                 Entry::Occupied(known) => known.into_mut(),
@@ -341,6 +357,9 @@ impl Core {
                     composer.draw(seat, source, decoded);
                 }
             });
+            if drawn.is_some() && shows {
+                self.drawn.insert(input.info.id);
+            }
             newest = newest.into_iter().chain(drawn).max_by_key(|shown| shown.arrival);
         }
         newest

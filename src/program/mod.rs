@@ -37,6 +37,8 @@ use tokio::sync::watch;
 pub struct Status {
     /// Its first picture is out.
     pub live: bool,
+    /// The sources of which something has been drawn.
+    pub drawn: BTreeSet<SourceId>,
 }
 
 /// A running program. Dropping it ends its thread.
@@ -224,10 +226,12 @@ impl Thread {
         if let Some(shown) = self.core.handle_timeout(now, &mut self.port) {
             self.observe(shown, now);
         }
-        let status = self.core.status();
+        let core = &self.core;
         self.reports.send_if_modified(|known| {
-            let changed = *known != status;
-            known.clone_from(&status);
+            let changed = !core.is_as(known);
+            if changed {
+                *known = core.status();
+            }
             changed
         });
         go_on

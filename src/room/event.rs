@@ -125,6 +125,8 @@ pub enum Event {
         person: Person,
         until: Option<Instant>,
     },
+    /// `seat.first_frame`: the program shows the seat's camera.
+    SeatFirstFrame { seat: SeatIndex },
     /// `seat.media`
     SeatMedia {
         seat: SeatIndex,

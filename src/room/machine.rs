@@ -450,6 +450,17 @@ impl Room {
         self.settle(now);
     }
 
+    /// The program drew a user's camera for the first time since its transport came up.
+    pub fn handle_first_frame(&mut self, user: &UserId, now: Instant) {
+        self.expire(now);
+        let seat = self.seat_of(user).filter(|_| self.transports.contains_key(user));
+        if let Some(seat) = seat.filter(|_| self.phase != Phase::Ended) {
+            self.tell_hosts(Event::SeatFirstFrame { seat });
+            self.publish(now);
+        }
+        self.settle(now);
+    }
+
     pub fn handle_timeout(&mut self, now: Instant) {
         self.expire(now);
         self.settle(now);

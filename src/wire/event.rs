@@ -33,6 +33,7 @@ pub fn name(notice: &Notice) -> &'static str {
         Event::SeatConnected { resumed: false, .. } => "seat.connected",
         Event::SeatConnected { resumed: true, .. } => "seat.resumed",
         Event::SeatSuspended { .. } => "seat.suspended",
+        Event::SeatFirstFrame { .. } => "seat.first_frame",
         Event::SeatMedia { .. } => "seat.media",
         Event::ApplicationReceived { .. } => "application.received",
         Event::ApplicationCancelled { .. } => "application.cancelled",
@@ -106,6 +107,7 @@ pub fn data(notice: &Notice, base: &str, moment: Moment) -> Value {
             let data = json!({"seat": seat.0, "user": user(person)});
             with_deadline(data, "until", *until, moment)
         }
+        Event::SeatFirstFrame { seat } => json!({"seat": seat.0}),
         Event::SeatMedia {
             seat,
             kind,

@@ -46,7 +46,7 @@ pub struct Reading {
 impl Reading {
     /// Four bits of seat, twelve of frame, eight that tell a barcode from anything else.
     fn bits(self) -> u32 {
-        let value = u32::from(self.seat) << 12 | self.frame % FRAMES;
+        let value = (u32::from(self.seat) << 12) | (self.frame % FRAMES);
         // Plain black is none.
         value << 8 | ((value + 1).wrapping_mul(0x9e37_79b1) >> 24)
     }

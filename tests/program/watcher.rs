@@ -3,7 +3,7 @@
 use crate::card;
 use crate::node::{Node, PATIENCE};
 use crate::relay::Loss;
-use crate::sound::{HZ, PACKET};
+use crate::sound::HZ;
 use crate::viewer::{Seen, Slot, Stream, Viewer};
 use bytes::Bytes;
 use costage::mix::codec::h264::H264Decoder;

@@ -32,7 +32,11 @@ pub(super) fn notice(notice: &Notice) {
         Event::SeatUpdated { seat, flags } => tracing::info!(room, seq, seat = seat.0, actor, ?flags, "seat changed"),
         Event::RoomEnded { reason } => tracing::info!(room, seq, actor, ?reason, "room ended"),
         // Several a second, or one per viewer
-        Event::Speaking { .. } | Event::Audience { .. } | Event::StageSlots { .. } | Event::SeatMedia { .. } => {
+        Event::Speaking { .. }
+        | Event::Audience { .. }
+        | Event::StageSlots { .. }
+        | Event::SeatMedia { .. }
+        | Event::SeatFirstFrame { .. } => {
             tracing::trace!(room, seq, event, "event");
         }
         _ => tracing::debug!(room, seq, actor, event, "event"),

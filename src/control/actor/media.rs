@@ -66,6 +66,7 @@ impl Actor {
         self.report_levels(now);
         self.report_audience(now);
         let desired = self.room.desired();
+        self.report_drawn(now);
         let sources = sources(&desired, &self.actual);
         let program = self.settle_program(&desired, &sources, now);
         let steps = reconcile(&desired, &self.actual, sources, program);

@@ -4,7 +4,7 @@ use super::{Actor, Media};
 use crate::control::program::{Facts, Making};
 use crate::forward::{SeatIndex, SourceId, SourceInfo, SourceKind};
 use crate::program::{Handle, Plan, Seated};
-use crate::room::{Desired, HOST_SEAT, ProgramMode, SourceStatus};
+use crate::room::{Desired, HOST_SEAT, ProgramMode, SourceStatus, UserId};
 use crate::rtp::Codec;
 use std::sync::Arc;
 use std::time::Instant;
@@ -51,7 +51,29 @@ impl Actor {
             None => self.start_mixing(plan),
         }
         let mixed = self.mixed.as_ref()?;
-        mixed.handle.status().live.then(|| mixed.info())
+        // a program that is to be mixed shows nothing else meanwhile
+        let shows = mixed.handle.status().live || self.room.settings().program.mode == ProgramMode::Mixed;
+        shows.then(|| mixed.info())
+    }
+
+    /// Whose camera the program shows for the first time.
+    pub(super) fn report_drawn(&mut self, now: Instant) {
+        let Some(mixed) = &self.mixed else { return };
+        let drawn = mixed.handle.status().drawn;
+        let publications = || self.actual.publications.values();
+        let first = publications().filter(|known| {
+            let camera = known.kind == SourceKind::Camera;
+            camera && drawn.contains(&known.source) && !self.told.drawn.contains(&known.source)
+        });
+        let users: Vec<UserId> = first.map(|known| known.user.clone()).collect();
+        let told = publications().map(|known| known.source);
+        self.told.drawn = told
+            .filter(|source| drawn.contains(source) || self.told.drawn.contains(source))
+            .collect();
+        for user in users {
+            self.room.handle_first_frame(&user, now);
+        }
+        self.gather();
     }
 
     fn start_mixing(&mut self, plan: Plan) {

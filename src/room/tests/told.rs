@@ -67,6 +67,7 @@ fn what(event: &Event) -> String {
             format!("{name} {}", seat.0)
         }
         Event::SeatSuspended { seat, .. } => format!("seat.suspended {}", seat.0),
+        Event::SeatFirstFrame { seat } => format!("seat.first_frame {}", seat.0),
         Event::SeatMedia {
             seat,
             kind,

@@ -266,7 +266,8 @@ export interface RoomEvents {
   "seat.connected": { seat: number; user: Person };
   "seat.resumed": { seat: number; user: Person };
   "seat.suspended": { seat: number; user: Person; until?: string; until_in_ms?: number };
-  "seat.first_frame": any;
+  /** To hosts: the program shows the seat's camera. */
+  "seat.first_frame": { seat: number };
   "seat.media": { seat: number; source: SourceName; audio: TrackState; video: TrackState };
   "application.received": { request: Request };
   "application.cancelled": { request: Request };

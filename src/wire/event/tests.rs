@@ -191,6 +191,7 @@ fn what_happens_to_one_seat() {
         (connected(true), format!(r#"seat.resumed {{"seat":1,"user":{BOB}}}"#)),
         (suspended(soon), format!(r#"seat.suspended {{"seat":1,{until},"user":{BOB}}}"#)),
         (suspended(None), format!(r#"seat.suspended {{"seat":1,"user":{BOB}}}"#)),
+        (Event::SeatFirstFrame { seat }, r#"seat.first_frame {"seat":1}"#.into()),
         (media, r#"seat.media {"audio":"on","seat":1,"source":"screen","video":"locked"}"#.into()),
     ];
     for (event, expected) in table {

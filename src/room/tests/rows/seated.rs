@@ -19,6 +19,26 @@ fn rows_11_and_16_the_transport_comes_goes_and_comes_back() {
 }
 
 #[test]
+fn row_11_hosts_are_told_when_the_program_shows_somebody() {
+    let mut stage = Stage::mode(SeatMode::Apply);
+    stage.seat(&host(), 1, "bob").unwrap();
+    stage.notices();
+    let drawn = |stage: &mut Stage, user: &str| stage.room.handle_first_frame(&UserId::parse(user).unwrap(), stage.now);
+    drawn(&mut stage, "bob");
+    assert!(stage.told().is_empty(), "nothing of theirs is up");
+    stage.up("bob", SourceKind::Camera);
+    stage.notices();
+    drawn(&mut stage, "bob");
+    drawn(&mut stage, "eve");
+    let told = stage.told();
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(
+        told[0].ends_with(" seat.first_frame 1") && !told[0].starts_with('*'),
+        "{told:?}"
+    );
+}
+
+#[test]
 fn rows_12_to_14a_leaving_kicking_locking_muting() {
     let mut stage = Stage::mode(SeatMode::Free);
     stage.seat(&member("bob"), 1, "bob").unwrap();
