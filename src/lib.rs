@@ -7,13 +7,13 @@
 //! |---|---|---|
 //! | [`config`] | P | every knob with unit, default and reason; unknown keys are errors |
 //! | [`room`] | P | the seat machine: commands in; commit, timers and the media permissions out |
-//! | [`control`] | S | the node's directory: one actor per room, who publishes and views where; drives the media workers |
+//! | [`control`] | S | the node's directory: one actor per room, who publishes and views where; drives media workers and programs |
 //! | [`events`] | P, S | what a room says: the log its event streams read from, resume, slow readers |
 //! | [`store`] | S | what survives a restart: rooms, unsent webhooks, remembered answers (embedded database) |
 //! | [`webhook`] | P, S | events to integrators' servers: signatures, order, backoff, where connections may go |
-//! | [`wire`] | P | the JSON of the contract: rooms, seats, requests, members, events |
-//! | [`api`] | S | the HTTP interface: auth, rooms, seats, requests, events, WHIP, WHEP, pages; errors → HTTP once; OpenAPI |
-//! | [`rtp`] | P | packets, header extensions, RTCP, loss detection, retransmission rings, codec payload formats |
+//! | [`wire`] | P | the JSON of the contract: rooms, seats, requests, members, events, layouts, program settings |
+//! | [`api`] | S | the HTTP interface: auth, rooms, seats, requests, events, program, WHIP, WHEP, pages; errors → HTTP once; OpenAPI |
+//! | [`rtp`] | P | packets, header extensions, RTCP, loss detection, retransmission rings, codec payload formats, frames |
 //! | [`transport`] | P | one WebRTC transport, sans-I/O: ICE-lite agent, DTLS server, SRTP, offer → answer |
 //! | [`congestion`] | P | which simulcast layer a viewer gets |
 //! | [`forward`] | P | publication, feed, viewer, switcher, keyframe broker, stage slots |

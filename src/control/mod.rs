@@ -9,7 +9,9 @@
 //! the ticket gives the place back. Decided here, where the contract is silent:
 //! - A new WHIP POST closes the transport it replaces at once. The seat stays occupied meanwhile: the replacement counts as
 //!   up until it fails.
-//! - `nothing_to_play` is for the program and single seats without a source whose transport is up; a stage always plays.
+//! - `nothing_to_play` is for single seats without a source whose transport is up, and for a program that is off or has not
+//!   begun with the first seated media; a stage always plays.
+//! - A program whose thread ends by itself is begun anew after a second; meanwhile its viewers see the host.
 //! - A room's viewers count as its audience from the WHEP POST on.
 //! - A seat that is taken keeps a place for its publisher: where there is none, nobody is accepted, and no viewer takes
 //!   it. The host's seat keeps one while the host is away, not before the room is live: rooms are made long ahead.

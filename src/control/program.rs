@@ -12,6 +12,9 @@ const NOTHING_TO_COMPOSE: Duration = Duration::from_secs(10);
 /// How long nobody has watched before the mixer ends: a page that reloads finds it running.
 const NOBODY_WATCHES: Duration = Duration::from_secs(2);
 
+/// How long the host is shown after a mixer ended by itself: what ended it may end the next one, too.
+const REST: Duration = Duration::from_secs(1);
+
 /// From a host's transport being up to their first packets, on a slow device.
 const HOST_BEGINS: Duration = Duration::from_millis(500);
 
@@ -93,6 +96,8 @@ pub(super) struct Mixing {
     unneeded: Option<(Instant, Instant)>,
     /// Since when a host is awaited.
     awaited: Option<Instant>,
+    /// No other mixer is begun before.
+    rests_until: Option<Instant>,
 }
 
 impl Mixing {
@@ -119,14 +124,20 @@ impl Mixing {
             (Some(_), Some((_, until))) => now < until,
             (Some(_), None) => false,
         };
-        self.running
+        self.rests_until = self.rests_until.filter(|until| now < *until);
+        self.running && self.rests_until.is_none()
+    }
+
+    /// The mixer ended though it was needed.
+    pub fn handle_end(&mut self, now: Instant) {
+        self.rests_until = Some(now + REST);
     }
 
     /// When the decision may be another one.
     pub fn poll_timeout(&self) -> Option<Instant> {
         let awaited = self.awaited.filter(|_| !self.running).map(|since| since + HOST_BEGINS);
         let unneeded = self.unneeded.filter(|_| self.running).map(|(_, until)| until);
-        awaited.or(unneeded)
+        self.rests_until.into_iter().chain(awaited).chain(unneeded).min()
     }
 }
 
@@ -275,6 +286,28 @@ mod tests {
         assert_eq!(decide(false, 2_500), (true, None), "the camera is off");
         assert_eq!(decide(false, 30_000), (true, None));
         assert_eq!(decide(true, 40_000), (true, Some(50_000)));
+    }
+
+    #[test]
+    fn a_mixer_that_ended_by_itself_is_followed_by_another_one_in_a_while() {
+        let (start, mut mixing) = (Instant::now(), Mixing::default());
+        let two = [source(0, SourceKind::Camera), source(1, SourceKind::Camera)];
+        let facts = Facts {
+            settings: &ProgramSettings::default(),
+            layout: &Layout::default(),
+            sources: &two,
+            host_flows: true,
+            begun: true,
+            viewers: 1,
+        };
+        let at = |ms| start + Duration::from_millis(ms);
+        assert!(mixing.decide(facts, at(0)));
+        mixing.handle_end(at(100));
+        assert!(!mixing.decide(facts, at(100)));
+        assert_eq!(mixing.poll_timeout(), Some(at(1_100)));
+        assert!(!mixing.decide(facts, at(1_099)));
+        assert!(mixing.decide(facts, at(1_100)));
+        assert_eq!(mixing.poll_timeout(), None);
     }
 
     #[test]

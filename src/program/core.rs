@@ -187,8 +187,15 @@ impl Core {
             plan,
             clock,
             drawn,
+            sound,
             ..
         } = self;
+        for input in inputs.values() {
+            let seat = input.info.seat;
+            if !plan.sources.iter().any(|source| source.seat == seat) {
+                sound.speakers.remove(seat);
+            }
+        }
         inputs.retain(|id, _| plan.sources.iter().any(|source| source.id == *id));
         drawn.retain(|id| inputs.contains_key(id));
         for source in plan.sources.iter() {
@@ -204,11 +211,6 @@ impl Core {
             input.info = source.clone();
             // at most 2: nothing is lost
             input.voice.set_volume(plan.layout.volume(source.seat) as f32);
-        }
-        for seat in (0..=u8::MAX).map(SeatIndex) {
-            if !plan.sources.iter().any(|source| source.seat == seat) {
-                self.sound.speakers.remove(seat);
-            }
         }
     }
 

@@ -26,6 +26,7 @@ use crate::rtp::{Codec, MediaKind, PacketView};
 use crate::telemetry::ProgramMetrics;
 use crate::worker::{self, Arrival, Port, PortHandle};
 use input::Shown;
+use prometheus::IntGauge;
 use std::collections::BTreeSet;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -67,12 +68,14 @@ impl Handle {
         self.port
     }
 
-    /// Returns once there may be a new status. Cancel-safe.
+    /// Its thread is over though nobody asked for it: no encoder, or a panic. Nothing comes of it any more.
+    pub fn has_ended(&self) -> bool {
+        self.status.has_changed().is_err()
+    }
+
+    /// Returns once there may be a new status, and at once when the thread has ended. Cancel-safe.
     pub async fn changed(&mut self) {
-        if self.status.changed().await.is_err() {
-            // the thread has ended, and says no more
-            std::future::pending::<()>().await;
-        }
+        let _or_ended = self.status.changed().await;
     }
 }
 
@@ -118,20 +121,18 @@ impl Programs {
             .spawn(move || {
                 // given back when the port is gone
                 let _number = number;
-                metrics.mixed.inc();
+                let _counted = Counted::new(&metrics.mixed);
                 let Some(core) = Core::new(clock, plan, metrics.clone(), Instant::now()) else {
                     tracing::error!(source = source.0, "no encoder for this program");
-                    metrics.mixed.dec();
                     return;
                 };
                 let thread = Thread {
                     port: end,
                     core,
-                    metrics: metrics.clone(),
+                    metrics,
                     reports,
                 };
                 thread.run();
-                metrics.mixed.dec();
             })?;
         Ok(Handle { commands, status, port })
     }
@@ -178,6 +179,22 @@ impl Drop for Number {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .remove(&self.number);
+    }
+}
+
+/// One of those the gauge counts, however it ends.
+struct Counted(IntGauge);
+
+impl Counted {
+    fn new(gauge: &IntGauge) -> Self {
+        gauge.inc();
+        Counted(gauge.clone())
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.dec();
     }
 }
 

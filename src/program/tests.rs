@@ -392,3 +392,21 @@ fn what_is_lost_is_asked_for() {
     let start = stage.start;
     assert!(start < stage.now);
 }
+
+#[tokio::test]
+async fn who_started_a_program_learns_that_its_thread_has_ended() {
+    let (worker, _told) = worker::Handle::fake();
+    let programs = Programs::new(vec![worker]);
+    let mut impossible = plan(&[source(HOST, 0)]);
+    impossible.settings.video.size = Size::even(8, 8);
+    let mut handle = programs.start(SourceId(9), impossible).expect("a thread");
+    while !handle.has_ended() {
+        handle.changed().await;
+    }
+    assert_eq!(programs.metrics().mixed.get(), 0);
+
+    let handle = programs
+        .start(SourceId(10), plan(&[source(HOST, 0)]))
+        .expect("a thread");
+    assert!(!handle.has_ended());
+}

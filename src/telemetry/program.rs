@@ -1,6 +1,6 @@
 //! How the programs that are mixed are doing. One set for the node: a program that falls behind shows in the tails.
 
-use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, core::Collector};
+use prometheus::{Histogram, HistogramOpts, IntCounter, IntGauge, core::Collector};
 
 /// Upper bounds in seconds: a tick at 60 a second takes 17 ms, the latency to reach is 40 ms in the middle and 70 ms at the
 /// 95th percentile.
@@ -17,8 +17,6 @@ pub struct ProgramMetrics {
     pub pictures: IntCounter,
     /// Pictures left out since the thread was late.
     pub skipped: IntCounter,
-    /// What was decoded, concealed or lost of the inputs.
-    decoded: IntCounterVec,
     /// From the arrival of the newest packet a picture shows to its first packet's departure, the inputs' delay included.
     pub latency: Histogram,
     /// What of that is the program's own: from when the shown frame was due.
@@ -34,11 +32,6 @@ impl Default for ProgramMetrics {
             let options = HistogramOpts::new(name, help).buckets(BUCKETS.to_vec());
             Histogram::with_opts(options).expect("valid buckets")
         };
-        let decoded = Opts::new(
-            "costage_program_decoded_total",
-            "Frames and blocks of sound of the program's inputs, by what became of them.",
-        );
-        let decoded = IntCounterVec::new(decoded, &["kind", "outcome"]).expect("a valid name");
         ProgramMetrics {
             mixed: IntGauge::new("costage_programs_mixed", "Programs that are mixed now.").expect("a valid name"),
             pictures: counter("costage_program_pictures_total", "Pictures that programs encoded."),
@@ -46,7 +39,6 @@ impl Default for ProgramMetrics {
                 "costage_program_pictures_skipped_total",
                 "Pictures left out because the program's thread was late.",
             ),
-            decoded,
             latency: histogram(
                 "costage_program_latency_seconds",
                 "From the arrival of the newest packet a picture shows to the picture's first packet, jitter buffer included.",
@@ -64,18 +56,11 @@ impl Default for ProgramMetrics {
 }
 
 impl ProgramMetrics {
-    pub fn decoded(&self, kind: &str, outcome: &str, count: u64) {
-        if count > 0 {
-            self.decoded.with_label_values(&[kind, outcome]).inc_by(count);
-        }
-    }
-
     pub(super) fn collectors(&self) -> Vec<Box<dyn Collector>> {
         vec![
             Box::new(self.mixed.clone()),
             Box::new(self.pictures.clone()),
             Box::new(self.skipped.clone()),
-            Box::new(self.decoded.clone()),
             Box::new(self.latency.clone()),
             Box::new(self.own_latency.clone()),
             Box::new(self.work.clone()),

@@ -27,6 +27,11 @@ impl Actor {
     ) -> Option<SourceInfo> {
         let seated = sources.iter().any(|source| source.connected);
         self.program_begun |= seated;
+        if self.mixed.as_ref().is_some_and(|mixed| mixed.handle.has_ended()) {
+            tracing::error!(room = self.id.as_str(), "the program's thread has ended by itself");
+            self.mixed = None;
+            self.mixing.handle_end(now);
+        }
         let settings = self.room.settings();
         let facts = Facts {
             settings: &settings.program,
@@ -164,7 +169,7 @@ impl Mixed {
     }
 }
 
-/// Returns once the program's status may be another one. Cancel-safe.
+/// Returns once the program's status may be another one, or it has ended. Cancel-safe.
 pub(super) async fn changed(mixed: &mut Option<Mixed>) {
     match mixed {
         Some(mixed) => mixed.handle.changed().await,

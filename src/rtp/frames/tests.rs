@@ -3,7 +3,7 @@ use crate::rtp::h264::Packetizer;
 use proptest::prelude::*;
 use rand::{Rng, SeedableRng, rngs::StdRng};
 
-const CLIP: &[u8] = include_bytes!("../../../tests/fixtures/media/talk_360p30.h264");
+const CLIP: &[u8] = include_bytes!("../../../tests/fixtures/media/talk-360p30.h264");
 /// An IVF file (32 bytes of header, 12 in front of each frame).
 const VP8_CLIP: &[u8] = include_bytes!("../../../tests/fixtures/media/pattern-vp8.ivf");
 const WAIT: Duration = Duration::from_millis(100);
