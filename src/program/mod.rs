@@ -5,16 +5,20 @@
 //! port ─▶ input (per source): frames → decoder ─▶ composer ─▶ encoder ─▶ output ─▶ port ─▶ workers ─▶ viewers
 //!                             voice ─────────────▶ mixer ───▶ encoder ──────┘
 //! ```
-//! `core` decides and is written against time as an argument; this file is the thread around it. What it should be comes in
+//! `core` decides, `picture` and `sound` make; all are written against time as an argument, and this file is the thread
+//! around them. What it should be comes in
 //! as a [`Plan`], whole, whenever it changes; how it is doing goes out as a [`Status`].
 //! Time base: the monotonic clock, read once per turn; a picture shows what was due at its time, and its RTP timestamp and
 //! the sender reports say that time on the node's clock.
 
 mod core;
+mod grid;
 mod input;
 mod output;
+mod picture;
 mod plan;
 mod scene;
+mod sound;
 #[cfg(test)]
 mod tests;
 

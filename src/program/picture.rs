@@ -1,0 +1,114 @@
+//! The program's picture: the canvas, its encoder, and when it is encoded.
+
+use super::Plan;
+use super::grid::Grid;
+use crate::mix::codec::{EncodedPicture, VideoEncoder, VideoSettings, h264::H264Encoder};
+use crate::mix::compose::Composer;
+use crate::mix::picture::Size;
+use std::time::{Duration, Instant};
+
+/// An unchanged canvas is encoded this seldom: players that count frames see that the stream lives.
+const UNCHANGED_INTERVAL: Duration = Duration::from_millis(500);
+/// Keyframes that viewers ask for come no more often than this.
+const KEYFRAME_INTERVAL: Duration = Duration::from_millis(500);
+/// The canvas without a host's picture to go by (API.md).
+const DEFAULT_SIZE: (u16, u16) = (1280, 720);
+
+pub(super) struct Picture {
+    pub size: Size,
+    pub composer: Composer,
+    encoder: H264Encoder,
+    settings: VideoSettings,
+    /// The longest time between keyframes.
+    gop: Duration,
+    pub grid: Grid,
+    pub keyframe_wanted: bool,
+    last_keyframe: Option<Instant>,
+    last_encoded: Option<Instant>,
+    /// The scene may be another one.
+    pub stale: bool,
+    /// The time of day that is shown, in seconds since 1970.
+    pub shown_s: i64,
+}
+
+impl Picture {
+    pub fn new(plan: &Plan, now: Instant) -> Option<Self> {
+        Self::sized(plan, size(plan), now)
+    }
+
+    fn sized(plan: &Plan, size: Size, now: Instant) -> Option<Self> {
+        let settings = settings(plan, size);
+        Some(Picture {
+            size,
+            composer: Composer::new(size),
+            encoder: H264Encoder::new(settings)?,
+            settings,
+            gop: Duration::from_millis(plan.settings.video.gop_ms.into()),
+            grid: Grid::new(now, settings.fps),
+            keyframe_wanted: true,
+            last_keyframe: None,
+            last_encoded: None,
+            stale: true,
+            shown_s: 0,
+        })
+    }
+
+    /// Other settings: a new encoder only for another size or frame rate. One that can't be made leaves the old one.
+    pub fn change(&mut self, plan: &Plan, now: Instant) {
+        let size = plan.settings.video.size.unwrap_or(self.size);
+        let settings = settings(plan, size);
+        self.gop = Duration::from_millis(plan.settings.video.gop_ms.into());
+        if (settings.size, settings.fps) == (self.settings.size, self.settings.fps) {
+            self.encoder.set_bitrate(settings.bitrate_bps);
+            self.settings = settings;
+            return;
+        }
+        let Some(changed) = Picture::sized(plan, size, now) else {
+            tracing::error!(?settings, "no encoder for this program; it goes on as before");
+            return;
+        };
+        // pictures go on where the last one was
+        let next = self.grid.next();
+        *self = changed;
+        self.grid = Grid::new(next, self.settings.fps);
+    }
+
+    /// The canvas as it is at `at`, unless it is as it was.
+    pub fn encode(&mut self, at: Instant) -> Option<EncodedPicture<'_>> {
+        let since = |earlier: Option<Instant>| earlier.map(|earlier| at.saturating_duration_since(earlier));
+        let wanted = self.keyframe_wanted && since(self.last_keyframe).is_none_or(|since| since >= KEYFRAME_INTERVAL);
+        let keyframe = wanted || since(self.last_keyframe).is_none_or(|since| since >= self.gop);
+        let composed = self.composer.compose();
+        let rests = since(self.last_encoded).is_some_and(|since| since < UNCHANGED_INTERVAL);
+        if !composed.changed && !keyframe && rests {
+            return None;
+        }
+        let encoded = self.encoder.encode(composed.picture, keyframe)?;
+        self.last_encoded = Some(at);
+        if encoded.keyframe {
+            self.last_keyframe = Some(at);
+            self.keyframe_wanted = false;
+        }
+        Some(encoded)
+    }
+}
+
+/// The canvas' size: as the settings say, or what the host sends, or the default.
+fn size(plan: &Plan) -> Size {
+    let host = plan.host_size.and_then(|(width, height)| Size::even(width, height));
+    let (width, height) = DEFAULT_SIZE;
+    let default = || Size::even(width, height).expect("neither is 0");
+    plan.settings.video.size.or(host).unwrap_or_else(default)
+}
+
+fn settings(plan: &Plan, size: Size) -> VideoSettings {
+    let video = &plan.settings.video;
+    let fps = u32::from(video.fps);
+    VideoSettings {
+        size,
+        fps,
+        bitrate_bps: video.bitrate(size).saturating_mul(1000),
+        // the time of keyframes is kept here, where pictures may be left out: the encoder's own is never reached
+        gop: u32::MAX,
+    }
+}

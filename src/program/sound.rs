@@ -1,0 +1,78 @@
+//! The program's sound: every 20 ms a block of each voice, their sum, and who speaks.
+
+use super::grid::Grid;
+use super::input::Input;
+use crate::forward::{SeatIndex, SourceId};
+use crate::mix::audio::{Block, Mixer, PAIRS, RATE, Speakers};
+use crate::mix::codec::{AudioEncoder, opus::OpusEncoder};
+use crate::room::ProgramAudio;
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+/// Blocks of sound that are caught up with at once; more were a stopped machine, and time goes on from now.
+const CATCH_UP: u64 = 10;
+/// A block is 20 ms.
+const BLOCKS_PER_SECOND: u32 = RATE / PAIRS as u32;
+
+pub(super) struct Sound {
+    mixer: Mixer,
+    pub speakers: Speakers,
+    encoder: OpusEncoder,
+    /// Beginnings of blocks.
+    grid: Grid,
+    mixed: Box<Block>,
+}
+
+impl Sound {
+    /// `None`: no memory for an encoder.
+    pub fn new(settings: &ProgramAudio, now: Instant) -> Option<Self> {
+        Some(Sound {
+            mixer: Mixer::new(),
+            speakers: Speakers::default(),
+            encoder: OpusEncoder::new(settings.bitrate_kbps.saturating_mul(1000))?,
+            grid: Grid::new(now, BLOCKS_PER_SECOND),
+            mixed: Box::new([0.0; 2 * PAIRS]),
+        })
+    }
+
+    pub fn change(&mut self, settings: &ProgramAudio) {
+        self.encoder.set_bitrate(settings.bitrate_kbps.saturating_mul(1000));
+    }
+
+    /// The end of the block that is going on.
+    pub fn poll_timeout(&self) -> Instant {
+        self.grid.behind_next()
+    }
+
+    /// Hands `each` the blocks that are over, encoded, with the times they begin at. Returns whether others speak now.
+    pub fn make(
+        &mut self,
+        inputs: &mut BTreeMap<SourceId, Input>,
+        now: Instant,
+        mut each: impl FnMut(&[u8], Instant),
+    ) -> bool {
+        // a block is over, and so all that is due in it is here, when the next one begins
+        let over = self.grid.due(now).saturating_sub(1);
+        self.grid.next += over.saturating_sub(CATCH_UP);
+        let mut others = false;
+        for _ in 0..over.min(CATCH_UP) {
+            let at = self.grid.next();
+            self.grid.next += 1;
+            let mut levels: BTreeMap<SeatIndex, u8> = BTreeMap::new();
+            for input in inputs.values_mut() {
+                let pulled = input.pull(at);
+                // decibels below overload: the least is the loudest
+                let level = levels.entry(input.info.seat).or_insert(pulled.level);
+                *level = pulled.level.min(*level);
+            }
+            for (seat, level) in levels {
+                others |= self.speakers.handle_level(seat, level, at).is_some();
+            }
+            let blocks: Vec<(SeatIndex, &Block)> = inputs.values().filter_map(Input::block).collect();
+            self.mixer.mix(&blocks, &mut self.mixed);
+            // what comes out of the mixer is that much older
+            each(self.encoder.encode(&self.mixed[..]), at - Mixer::DELAY);
+        }
+        others
+    }
+}
