@@ -16,7 +16,7 @@ mod turn;
 
 use super::audience::Audience;
 use super::inbox::Inbox;
-use super::program::{Making, Mixing};
+use super::program::{Making, Running};
 use super::reconcile::Actual;
 use super::registry::{Registry, RoomHandle, Ticket};
 use super::{Commanded, Patched, Position, Resource, Session, Subscription, random};
@@ -31,7 +31,7 @@ use crate::store::{self, Store};
 use crate::transport::{self, dtls, ice, sdp};
 use crate::webhook;
 use crate::worker::{self, PeerId, RoomKey};
-use program::Mixed;
+use program::Program;
 use saving::Saving;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -201,9 +201,9 @@ pub(super) struct Actor {
     audience: Audience,
     /// There has been media on a seat: the room has a program until it ends.
     program_begun: bool,
-    mixing: Mixing,
-    /// The program, while it is mixed.
-    mixed: Option<Mixed>,
+    running: Running,
+    /// The program, while it runs.
+    program: Option<Program>,
     told: Told,
     /// Of this turn so far.
     notices: Vec<Notice>,
@@ -260,8 +260,8 @@ pub(super) fn spawn(id: RoomId, epoch: u64, room: Room, shared: Arc<Shared>) -> 
         peers: BTreeMap::new(),
         audience: Audience::default(),
         program_begun: false,
-        mixing: Mixing::default(),
-        mixed: None,
+        running: Running::default(),
+        program: None,
         told,
         notices: Vec::new(),
         unconfirmed: Vec::new(),
@@ -325,7 +325,7 @@ impl Actor {
             request = mailbox.recv(), if open => Wake::Request(request),
             () = self.inbox.changed(), if open => Wake::News,
             () = self.hub.changed(), if open => Wake::News,
-            () = program::changed(&mut self.mixed), if open => Wake::News,
+            () = program::changed(&mut self.program), if open => Wake::News,
             () = sleep_until(wake_at), if open => Wake::News,
         }
     }
@@ -337,8 +337,8 @@ impl Actor {
             Some(at) => saved.then_some(at + ENDED_READABLE),
             None => self.room.poll_timeout(),
         };
-        let mixing = self.mixing.poll_timeout();
-        room.into_iter().chain(self.saving.poll_timeout()).chain(mixing).min()
+        let program = self.running.poll_timeout();
+        room.into_iter().chain(self.saving.poll_timeout()).chain(program).min()
     }
 
     fn handle_timeout(&mut self, now: Instant) {

@@ -53,7 +53,7 @@ pub enum SourceKind {
 }
 
 /// One simulcast encoding of a track: index into the publisher's RIDs, 0 without simulcast.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct LayerIndex(pub u8);
 
 /// What may flow from a source: the seat's locks and mutes.

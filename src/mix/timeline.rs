@@ -77,6 +77,52 @@ impl Track {
     }
 }
 
+/// From capture to the moment media is due, for all tracks of a participant alike.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Offset(i64);
+
+impl Offset {
+    /// So much earlier.
+    pub fn less(self, lead: Lead) -> Offset {
+        Offset(self.0 - lead.0)
+    }
+
+    /// How much earlier media is due by `other`.
+    pub fn lead(self, other: Offset) -> Lead {
+        Lead(self.0 - other.0)
+    }
+}
+
+/// How much earlier, in nanoseconds of either sign.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Lead(i64);
+
+impl Lead {
+    /// The moment that is this much earlier than `at`.
+    pub fn before(self, at: Instant) -> Instant {
+        shifted(at, self.0.saturating_neg())
+    }
+
+    /// What [`before`](Self::before) turns into `moment`.
+    pub fn behind(self, moment: Instant) -> Instant {
+        shifted(moment, self.0)
+    }
+
+    pub fn abs(self) -> Duration {
+        Duration::from_nanos(self.0.unsigned_abs())
+    }
+}
+
+fn shifted(at: Instant, by: i64) -> Instant {
+    let span = Duration::from_nanos(by.unsigned_abs());
+    if by < 0 {
+        // before the machine's start there is nothing
+        at.checked_sub(span).unwrap_or(at)
+    } else {
+        at + span
+    }
+}
+
 /// A track's clock and what it is corrected by.
 #[derive(Debug)]
 struct Placed {
@@ -198,6 +244,17 @@ impl Timeline {
         Some(self.origin + Duration::from_nanos(u64::try_from(due).unwrap_or(0)))
     }
 
+    /// What [`due`](Self::due) adds at present to when media was captured. `None`: nothing arrived.
+    pub fn offset(&self) -> Option<Offset> {
+        self.offset.map(Offset)
+    }
+
+    /// As [`due`](Self::due) with another offset, such as one of earlier.
+    pub fn due_with(&self, track: Track, rtp: u32, offset: Offset) -> Option<Instant> {
+        let due = self.captured(track.index(), rtp)? + offset.0;
+        Some(self.origin + Duration::from_nanos(u64::try_from(due).unwrap_or(0)))
+    }
+
     /// What media waits at present beyond the fastest arrivals of the slowest track.
     pub fn delay(&self) -> Duration {
         let delay = self.offset.map_or(0, |offset| offset - self.floor);
@@ -209,8 +266,12 @@ impl Timeline {
     }
 
     fn place(&self, index: usize, rtp: u32) -> Option<i64> {
+        Some(self.captured(index, rtp)? + self.offset?)
+    }
+
+    fn captured(&self, index: usize, rtp: u32) -> Option<i64> {
         let placed = self.tracks.get(index)?;
-        Some(placed.clock.captured(rtp)? + placed.align + placed.bias + self.offset?)
+        Some(placed.clock.captured(rtp)? + placed.align + placed.bias)
     }
 
     /// Where each track's newest packet lies before the offset.

@@ -1,263 +1,419 @@
-//! The program itself: inputs, canvas, mixer, encoders and the clock that ties them together. Written against time as an
-//! argument: `handle_*` takes what came, [`Core::handle_timeout`] makes the pictures and blocks of sound whose time it is,
-//! [`Core::poll_timeout`] says when that is next.
+//! The program itself: the host passed through, or the mixer, and who of them it is ([`Elastic`]). Written against time as an
+//! argument: `handle_*` takes what came, [`Core::handle_timeout`] does what it is time for, [`Core::poll_timeout`] says when
+//! that is next.
 //!
-//! Pictures are due on a grid of the frame rate, sound every 20 ms, both counted from the program's start. What comes late
-//! is left out (a picture) or made up for (sound); when the thread itself is late, pictures are skipped, sound is caught up.
+//! While the host is passed through nothing else comes in, and nothing is decoded. Pictures of the mixer are due on a grid
+//! of the frame rate, sound every 20 ms. What comes late is left out (a picture) or made up for (sound); when the thread
+//! itself is late, pictures are skipped, sound is caught up.
 
+use super::elastic::{self, Elastic, Facts};
+use super::host::{Host, Passing};
 use super::input::{Input, Shown};
-use super::output::Output;
-use super::picture::Picture;
-use super::scene::{self, Scenery};
-use super::sound::Sound;
-use super::{Plan, Sink, Status};
-use crate::forward::{FeedUpdate, LayerIndex, SourceId};
-use crate::mix::audio::Mixer;
-use crate::rtp::{MediaKind, NtpClock, PacketView};
+use super::mixing::{Inputs, Mixing};
+use super::output::{Output, Sent};
+use super::{Making, Plan, Sink, Status};
+use crate::forward::{FeedUpdate, LayerIndex, SourceId, SourceInfo, SourceKind};
+use crate::room::{HOST_SEAT, ProgramMode};
+use crate::rtp::{Codec, MediaKind, NtpClock, PacketView, h264};
 use crate::telemetry::ProgramMetrics;
 use std::collections::{BTreeMap, BTreeSet, btree_map::Entry};
 use std::time::{Duration, Instant};
 
-/// How long the first pictures are waited for: what is cached comes at once, a keyframe that is asked for within a way there
-/// and back.
-const START_WAIT: Duration = Duration::from_millis(500);
 pub(super) struct Core {
     clock: NtpClock,
     plan: Plan,
-    inputs: BTreeMap<SourceId, Input>,
-    picture: Picture,
-    scenery: Scenery,
-    sound: Sound,
+    inputs: Inputs,
+    host: Host,
+    /// The host's pictures may be shown in another order than they come in.
+    reorders: bool,
+    /// Of the host's sound and picture, what was muted and has not come again; the plan may not say so yet.
+    interrupted: [bool; 2],
+    elastic: Elastic<Passing>,
+    mixing: Option<Mixing>,
     output: Output,
-    begun: Instant,
     live: bool,
-    /// The sources of which something has been drawn.
+    /// The sources of which something has been drawn, or passed through.
     drawn: BTreeSet<SourceId>,
+    /// Others are wanted than were told.
+    wants_others: bool,
+    counted: elastic::Counters,
     metrics: ProgramMetrics,
 }
 
 impl Core {
     /// `None`: there is no encoder for such a picture, or no memory.
     pub fn new(clock: NtpClock, plan: Plan, metrics: ProgramMetrics, now: Instant) -> Option<Self> {
+        let settings = elastic::Settings {
+            gop: Duration::from_millis(plan.settings.video.gop_ms.into()),
+            frame: Duration::from_secs(1) / u32::from(plan.settings.video.fps).max(1),
+            ..elastic::Settings::default()
+        };
         let mut core = Core {
             clock,
-            // the first block of sound is that much older than the program
-            output: Output::new(clock, now - Mixer::DELAY),
             inputs: BTreeMap::new(),
-            picture: Picture::new(&plan, now)?,
-            scenery: Scenery::new(&plan.layout),
-            sound: Sound::new(&plan.settings.audio, now)?,
+            host: Host::default(),
+            reorders: false,
+            interrupted: [false; 2],
+            elastic: Elastic::new(settings, now),
+            mixing: None,
+            output: Output::new(clock),
             plan,
-            begun: now,
             live: false,
             drawn: BTreeSet::new(),
+            wants_others: false,
+            counted: elastic::Counters::default(),
             metrics,
         };
-        core.reconcile_inputs(now);
-        Some(core)
+        core.settle(now).then_some(core)
     }
 
-    /// The sources the program is made from, and the workers that have them.
-    pub fn wanted(&self) -> Vec<(SourceId, usize)> {
-        self.inputs
-            .values()
-            .map(|input| (input.info.id, input.info.worker))
-            .collect()
+    /// The sources the program is made from, and the workers that have them, if they are others than last time.
+    pub fn poll_wanted(&mut self) -> Option<Vec<(SourceId, usize)>> {
+        let wanted = self.inputs.values().map(|input| (input.info.id, input.info.worker));
+        std::mem::take(&mut self.wants_others).then(|| wanted.collect())
     }
 
-    pub fn status(&self) -> Status {
+    pub fn status(&self, now: Instant) -> Status {
         Status {
-            live: self.live,
+            making: if !self.live {
+                Making::Awaited
+            } else if self.elastic.is_mixing() {
+                Making::Mixed(self.elastic.obstacle(now))
+            } else {
+                Making::Passthrough
+            },
             drawn: self.drawn.clone(),
         }
     }
 
-    /// The status says what is so.
-    pub fn is_as(&self, status: &Status) -> bool {
-        status.live == self.live && status.drawn == self.drawn
+    /// `false`: it can't go on.
+    pub fn handle_plan(&mut self, plan: Plan, now: Instant) -> bool {
+        let before = std::mem::replace(&mut self.plan, plan);
+        self.interrupted = [false; 2];
+        // who was told of before may not have been known where they are
+        self.wants_others = true;
+        if let Some(mixing) = &mut self.mixing {
+            mixing.handle_plan(&self.plan, &before, now);
+        }
+        self.settle(now)
     }
 
-    pub fn handle_plan(&mut self, plan: Plan, now: Instant) {
-        if plan.settings != self.plan.settings {
-            self.picture.change(&plan, now);
-            self.sound.change(&plan.settings.audio);
+    pub fn handle_packet(
+        &mut self,
+        source: SourceId,
+        (kind, layer): (MediaKind, LayerIndex),
+        packet: PacketView,
+        now: Instant,
+    ) {
+        let Some(input) = self.inputs.get_mut(&source) else {
+            return;
+        };
+        let shown = input.shows_video();
+        input.handle_packet(kind, layer, packet, now);
+        if let Some(mixing) = &mut self.mixing {
+            mixing.picture.stale |= input.shows_video() != shown;
         }
-        if plan.layout != self.plan.layout {
-            self.scenery = Scenery::new(&plan.layout);
+        if !is_host(&input.info) {
+            return;
         }
-        self.plan = plan;
-        self.reconcile_inputs(now);
-        self.picture.stale = true;
+        if kind == MediaKind::Video
+            && let Some(reorders) = h264::may_reorder(packet.payload()).filter(|_| packet.meta.codec == Codec::H264)
+        {
+            self.reorders = reorders;
+        }
+        self.interrupted[index(kind)] = false;
+        let keeps = self.elastic.keeps_host();
+        if let Some(packet) = self.host.handle_packet(input, (kind, layer), packet, keeps) {
+            self.elastic.handle_host(packet, now);
+        }
     }
 
-    /// Inputs are the sources of the plan. Twice equals once.
-    fn reconcile_inputs(&mut self, now: Instant) {
+    pub fn handle_update(&mut self, source: SourceId, update: FeedUpdate, now: Instant) {
+        let Some(input) = self.inputs.get_mut(&source) else {
+            return;
+        };
+        input.handle_update(update, now);
+        if let Some(mixing) = &mut self.mixing {
+            mixing.picture.stale = true;
+        }
+        if let FeedUpdate::Interrupted { kind } = update
+            && is_host(&input.info)
+        {
+            self.interrupted[index(kind)] = true;
+        }
+    }
+
+    /// A source's publisher is gone; the plan will follow.
+    pub fn handle_gone(&mut self, source: SourceId) {
+        let Some(input) = self.inputs.get_mut(&source) else {
+            return;
+        };
+        input.end();
+        if let Some(mixing) = &mut self.mixing {
+            mixing.picture.stale = true;
+        }
+        if is_host(&input.info) {
+            self.interrupted = [true; 2];
+        }
+    }
+
+    pub fn handle_keyframe_wanted(&mut self, sink: &mut impl Sink) {
+        match &mut self.mixing {
+            Some(mixing) if self.elastic.is_mixing() => mixing.picture.keyframe_wanted = true,
+            _ => self.request_keyframe(sink),
+        }
+    }
+
+    /// When there is something to do next.
+    pub fn poll_timeout(&self, now: Instant) -> Option<Instant> {
+        let mixing = self.mixing.as_ref().and_then(|mixing| mixing.poll_timeout(now));
+        mixing.into_iter().chain(self.elastic.poll_timeout()).min()
+    }
+
+    /// Does what it is time for. Returns the newest frame that a picture of the mixer shows, if one is out, or that it can't
+    /// go on.
+    pub fn handle_timeout(&mut self, now: Instant, sink: &mut impl Sink) -> Result<Option<Shown>, NoMixer> {
+        self.elastic.set_facts(self.facts(), now);
+        self.elastic.handle_timeout(now);
+        self.act(now, sink);
+        if !self.settle(now) {
+            return Err(NoMixer);
+        }
+        for input in self.inputs.values_mut() {
+            input.handle_timeout(now, sink);
+        }
+        self.choose_layer(sink);
+        if self.elastic.is_preparing()
+            && let Some(mixing) = &mut self.mixing
+            && mixing.prepare((&self.plan, &self.clock), &mut self.inputs, &mut self.drawn, now, sink)
+        {
+            self.elastic.handle_prepared(now);
+            self.act(now, sink);
+        }
+        self.make_sound(now, sink);
+        let newest = self.make_picture(now, sink);
+        self.act(now, sink);
+        self.count();
+        Ok(newest)
+    }
+
+    fn count(&mut self) {
+        let counters = self.elastic.counters();
+        let before = std::mem::replace(&mut self.counted, counters);
+        if counters != before {
+            self.metrics.to_mixer.inc_by(counters.to_mixer - before.to_mixer);
+            self.metrics.to_host.inc_by(counters.to_host - before.to_host);
+            self.metrics.refused.inc_by(counters.refused - before.refused);
+        }
+    }
+
+    /// The host's packets that came, if they are the program.
+    pub fn forward(&mut self, now: Instant, sink: &mut impl Sink) {
+        self.act(now, sink);
+    }
+
+    fn make_sound(&mut self, now: Instant, sink: &mut impl Sink) {
+        let Some(mixing) = &mut self.mixing else { return };
+        let (elastic, output, lead) = (&mut self.elastic, &mut self.output, self.host.lead());
+        mixing.make_sound(&mut self.inputs, now, |packet, at| {
+            let moment = lead.before(at);
+            if let Some(numbers) = elastic.number_mixed(MediaKind::Audio, moment, 1, true) {
+                output.sound(packet, Sent { numbers, moment, now }, sink);
+            }
+        });
+        if elastic.is_mixing() {
+            elastic.mixed_until(MediaKind::Audio, lead.before(mixing.sound.next()), now);
+        }
+    }
+
+    fn make_picture(&mut self, now: Instant, sink: &mut impl Sink) -> Option<Shown> {
+        let mixing = self.mixing.as_mut()?;
+        let (elastic, output, lead) = (&mut self.elastic, &mut self.output, self.host.lead());
+        let how = (&self.plan, &self.clock, !self.live);
+        let (encoded, newest) = mixing.make_picture(how, &mut self.inputs, &mut self.drawn, now, sink);
+        let mut orphaned = false;
+        let mut out = None;
+        if let Some((encoded, at)) = encoded {
+            let moment = lead.before(at);
+            let packets = output.packets(encoded);
+            match elastic.number_mixed(MediaKind::Video, moment, packets, encoded.keyframe) {
+                Some(numbers) => {
+                    output.picture(encoded, Sent { numbers, moment, now }, sink);
+                    self.live = true;
+                    out = newest;
+                }
+                None => orphaned = true,
+            }
+        }
+        if orphaned {
+            mixing.picture.demand_keyframe();
+        }
+        if elastic.is_mixing() {
+            elastic.mixed_until(MediaKind::Video, lead.before(mixing.picture.grid.next()), now);
+        }
+        out
+    }
+
+    /// Carries out what the elastic machine says.
+    fn act(&mut self, now: Instant, sink: &mut impl Sink) {
+        while let Some(output) = self.elastic.poll_output() {
+            match output {
+                elastic::Output::Forward { kind, numbers, packet } => {
+                    let moment = packet.moment;
+                    self.output.forward(kind, &packet, Sent { numbers, moment, now }, sink);
+                    self.host.recycle(packet.bytes);
+                    if kind == MediaKind::Video {
+                        self.live = true;
+                        self.drawn.extend(self.host.source());
+                    }
+                }
+                elastic::Output::StartMixing { video_from, audio_from } => {
+                    // who can't be mixed ends the program with the next turn
+                    let _goes_on = self.settle(now);
+                    let input = self.inputs.values().find(|input| is_host(&input.info));
+                    self.host.handle_mixing(input);
+                    let lead = self.host.lead();
+                    if let Some(mixing) = &mut self.mixing {
+                        mixing.begin(lead.behind(video_from), lead.behind(audio_from));
+                    }
+                }
+                elastic::Output::StopMixing { video_to, audio_to } => {
+                    let lead = self.host.lead();
+                    if let Some(mixing) = &mut self.mixing {
+                        mixing.end(lead.behind(video_to), lead.behind(audio_to));
+                    }
+                }
+                elastic::Output::KeepMixing => {
+                    if let Some(mixing) = &mut self.mixing {
+                        mixing.go_on();
+                    }
+                }
+                elastic::Output::RequestKeyframe => self.request_keyframe(sink),
+            }
+        }
+    }
+
+    /// Brings inputs and mixer in line with the plan and with who makes the program. Twice equals once. `false`: there is no
+    /// mixer to be had.
+    fn settle(&mut self, now: Instant) -> bool {
+        self.elastic.set_facts(self.facts(), now);
+        let mixes = self.elastic.is_mixing() || self.elastic.is_preparing();
+        let is_new = mixes && self.mixing.is_none();
+        if is_new {
+            self.mixing = Mixing::new(&self.plan, &self.metrics, now);
+        } else if !mixes {
+            self.mixing = None;
+        }
+        self.reconcile_inputs(mixes, now);
+        self.mixing.is_some() || !mixes
+    }
+
+    /// Inputs are the sources of the plan, or the host alone.
+    fn reconcile_inputs(&mut self, mixes: bool, now: Instant) {
         let Core {
             inputs,
             plan,
             clock,
             drawn,
-            sound,
+            mixing,
+            wants_others,
             ..
         } = self;
+        let wanted = |source: &&SourceInfo| mixes || is_host(source);
         for input in inputs.values() {
             let seat = input.info.seat;
-            if !plan.sources.iter().any(|source| source.seat == seat) {
-                sound.speakers.remove(seat);
+            if let Some(mixing) = mixing
+                && !plan.sources.iter().any(|source| source.seat == seat)
+            {
+                mixing.sound.speakers.remove(seat);
             }
         }
-        inputs.retain(|id, _| plan.sources.iter().any(|source| source.id == *id));
-        drawn.retain(|id| inputs.contains_key(id));
-        for source in plan.sources.iter() {
+        let before = inputs.len();
+        inputs.retain(|id, _| plan.sources.iter().filter(wanted).any(|source| source.id == *id));
+        *wants_others |= inputs.len() != before;
+        drawn.retain(|id| plan.sources.iter().any(|source| source.id == *id));
+        for source in plan.sources.iter().filter(wanted) {
             let input = match inputs.entry(source.id) {
                 Entry::Occupied(known) => known.into_mut(),
                 Entry::Vacant(place) => {
                     let Some(input) = Input::new(source.clone(), *clock, now) else {
                         continue;
                     };
+                    *wants_others = true;
                     place.insert(input)
                 }
             };
-            input.info = source.clone();
+            if input.info != *source {
+                *wants_others |= input.info.worker != source.worker;
+                input.info = source.clone();
+            }
+            if mixes == input.is_held() {
+                if mixes { input.release() } else { input.hold() }
+            }
             // at most 2: nothing is lost
             input.voice.set_volume(plan.layout.volume(source.seat) as f32);
         }
     }
 
-    pub fn handle_packet(
-        &mut self,
-        source: SourceId,
-        kind: MediaKind,
-        layer: LayerIndex,
-        packet: PacketView,
-        now: Instant,
-    ) {
-        if let Some(input) = self.inputs.get_mut(&source) {
-            let shown = input.shows_video();
-            input.handle_packet(kind, layer, packet, now);
-            self.picture.stale |= input.shows_video() != shown;
+    fn facts(&self) -> Facts {
+        let mut connected = self.plan.sources.iter().filter(|source| source.connected);
+        let host = connected.clone().find(|source| is_host(source));
+        let size = |host: &SourceInfo| self.inputs.get(&host.id)?.size(self.host.layer());
+        let wanted = self.plan.settings.video.size;
+        Facts {
+            forced: self.plan.settings.mode == ProgramMode::Mixed,
+            composing: connected.any(|source| !is_host(source)) || !self.plan.layout.is_default(),
+            // consumers so far begin wherever they are let
+            needs_keyframes: false,
+            host: host.map(|host| elastic::Host {
+                source: host.id,
+                muted: self.interrupted.contains(&true) || !host.permission.video || !host.permission.audio,
+                suits: host.video == Some(Codec::H264) && host.audio == Some(Codec::Opus) && !self.reorders,
+                fits: wanted.is_none_or(|wanted| {
+                    let size = size(host);
+                    size.is_none_or(|(width, height)| {
+                        (usize::from(width), usize::from(height)) == (wanted.width(), wanted.height())
+                    })
+                }),
+            }),
         }
     }
 
-    pub fn handle_update(&mut self, source: SourceId, update: FeedUpdate, now: Instant) {
-        if let Some(input) = self.inputs.get_mut(&source) {
-            input.handle_update(update, now);
-            self.picture.stale = true;
-        }
+    fn host_input(&mut self) -> Option<&mut Input> {
+        self.inputs.values_mut().find(|input| is_host(&input.info))
     }
 
-    /// A source's publisher is gone; the plan will follow.
-    pub fn handle_gone(&mut self, source: SourceId) {
-        if let Some(input) = self.inputs.get_mut(&source) {
-            input.end();
-            self.picture.stale = true;
-        }
-    }
-
-    pub fn handle_keyframe_wanted(&mut self) {
-        self.picture.keyframe_wanted = true;
-    }
-
-    /// The next picture's time, or the end of the block of sound that is going on.
-    pub fn poll_timeout(&self) -> Instant {
-        self.picture.grid.next().min(self.sound.poll_timeout())
-    }
-
-    /// Makes what it is time for. Returns the newest frame that a picture of it shows, if a picture is out.
-    pub fn handle_timeout(&mut self, now: Instant, sink: &mut impl Sink) -> Option<Shown> {
-        for input in self.inputs.values_mut() {
-            input.handle_timeout(now, sink);
-        }
-        self.make_sound(now, sink);
-        self.make_picture(now, sink)
-    }
-
-    fn make_sound(&mut self, now: Instant, sink: &mut impl Sink) {
-        let output = &mut self.output;
-        let each = |packet: &[u8], at| output.sound(packet, at, now, sink);
-        self.picture.stale |= self.sound.make(&mut self.inputs, now, each);
-    }
-
-    fn make_picture(&mut self, now: Instant, sink: &mut impl Sink) -> Option<Shown> {
-        let picture = &mut self.picture;
-        let due = picture.grid.due(now);
-        if due == 0 {
-            return None;
-        }
-        // pictures that the thread was too late for are left out
-        self.metrics.skipped.inc_by(due - 1);
-        picture.grid.next += due - 1;
-        let at = picture.grid.next();
-        picture.grid.next += 1;
-        self.set_scene(at);
-        let newest = self.draw(at, sink);
-        if !self.live && self.is_awaited(at) {
-            return None;
-        }
-        let encoded = self.picture.encode(at)?;
-        self.output.picture(encoded, at, now, sink);
-        self.metrics.pictures.inc();
-        self.live = true;
-        newest
-    }
-
-    /// What is shown has changed, or the clock on it: tiles that are drawn anew begin with the last picture there was.
-    fn set_scene(&mut self, at: Instant) {
-        let picture = &mut self.picture;
-        let utc_s = self.clock.unix_s(at);
-        let clock_moved = self.scenery.has_clock() && picture.shown_s != utc_s;
-        if !std::mem::take(&mut picture.stale) && !clock_moved {
+    /// While the host is passed through: its largest encoding.
+    fn choose_layer(&mut self, sink: &mut impl Sink) {
+        if self.mixing.is_some() {
             return;
         }
-        picture.shown_s = utc_s;
-        let speakers = &self.sound.speakers;
-        let scene = self
-            .scenery
-            .scene(&self.plan, &self.inputs, speakers, picture.size, utc_s);
-        picture.composer.set_scene(scene);
-        let stale: Vec<_> = picture.composer.stale().collect();
-        for (seat, source) in stale {
-            let input = scene::input(&self.inputs, seat, source);
-            if let Some(last) = input.and_then(Input::last_picture) {
-                picture.composer.draw(seat, source, last);
-            }
+        let Some(input) = self.host_input() else { return };
+        let id = input.info.id;
+        if let (Some(codec), Some(video)) = (input.info.video, &mut input.video)
+            && let Some(layers) = video.choose_layer(codec, None)
+        {
+            sink.want_layers(id, &layers);
         }
     }
 
-    /// Decodes what is due and draws it. Returns the newest frame of it.
-    fn draw(&mut self, at: Instant, sink: &mut impl Sink) -> Option<Shown> {
-        let composer = &mut self.picture.composer;
-        let mut newest: Option<Shown> = None;
-        for input in self.inputs.values_mut() {
-            let (seat, source) = (input.info.seat, input.info.kind);
-            let shows = input.info.permission.video;
-            let (Some(codec), Some(video)) = (input.info.video, &mut input.video) else {
-                continue;
-            };
-            let tile = composer.wants(seat, source);
-            if let Some(layers) = tile.and_then(|tile| video.choose_layer(codec, tile)) {
-                sink.want_layers(input.info.id, &layers);
-            }
-            let drawn = video.decode(at, |decoded| {
-                if shows {
-                    composer.draw(seat, source, decoded);
-                }
-            });
-            if drawn.is_some() && shows {
-                self.drawn.insert(input.info.id);
-            }
-            newest = newest.into_iter().chain(drawn).max_by_key(|shown| shown.arrival);
+    fn request_keyframe(&mut self, sink: &mut impl Sink) {
+        if let Some(input) = self.host_input()
+            && let Some(video) = &input.video
+        {
+            sink.request_keyframe(input.info.id, video.chosen());
         }
-        newest
     }
+}
 
-    /// Somebody's first picture is to be expected any moment: the program does not begin without it.
-    fn is_awaited(&self, at: Instant) -> bool {
-        let is_due = |input: &Input| {
-            let info = &input.info;
-            let expected = info.connected && info.permission.video;
-            expected && input.video.as_ref().is_some_and(|video| !video.shown)
-        };
-        at.saturating_duration_since(self.begun) < START_WAIT && self.inputs.values().any(is_due)
-    }
+/// The mixer can't be made: no encoder for such a picture, or no memory.
+#[derive(Debug)]
+pub(super) struct NoMixer;
+
+fn index(kind: MediaKind) -> usize {
+    usize::from(kind == MediaKind::Video)
+}
+
+fn is_host(source: &SourceInfo) -> bool {
+    source.seat == HOST_SEAT && source.kind == SourceKind::Camera
 }

@@ -36,8 +36,10 @@ impl Grid {
 
     /// Moments that are over at `now`, the next one included.
     pub fn due(&self, now: Instant) -> u64 {
-        let since = now.saturating_duration_since(self.origin).as_nanos();
-        let number = since * u128::from(self.per_second) / 1_000_000_000;
+        let Some(since) = now.checked_duration_since(self.origin) else {
+            return 0;
+        };
+        let number = since.as_nanos() * u128::from(self.per_second) / 1_000_000_000;
         (u64::try_from(number).unwrap_or(u64::MAX) + 1).saturating_sub(self.next)
     }
 }

@@ -7,9 +7,9 @@ use crate::mix::audio::{Block, PAIRS, Pulled, Voice};
 use crate::mix::codec::opus::OpusDecoder;
 use crate::mix::codec::{self, VideoDecoder};
 use crate::mix::picture::{PictureView, Size};
-use crate::mix::timeline::{Timeline, Track};
+use crate::mix::timeline::{Offset, Timeline, Track};
 use crate::rtp::frames::FrameAssembler;
-use crate::rtp::{Codec, MediaKind, NtpClock, PacketView};
+use crate::rtp::{Codec, MediaKind, Meta, NtpClock, PacketView};
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
@@ -19,6 +19,14 @@ const RETRANSMISSION_WAIT: Duration = Duration::from_millis(150);
 /// Pictures that wait until they are due: the largest delay of a timeline at 60 a second, and some. When full, the oldest
 /// is decoded at once.
 const WAITING_MAX: usize = 16;
+/// A host's pictures since their last keyframe that are kept while they are passed through: a keyframe is asked for before
+/// there are more of them than these (10 s at 30 a second),
+const GOP_WANTED: usize = 300;
+/// and beyond these, or so many bytes (10 s of 6 Mbit/s), they are given up: the mixer would begin with the next keyframe.
+const GOP_MAX: usize = 640;
+const GOP_BYTES_MAX: usize = 8 << 20;
+/// How many of them are decoded at a time: 10 ms of 720p, while the host's packets wait.
+const CATCH_UP: usize = 4;
 /// How often a keyframe that does not come is asked for again. The publisher's worker merges what several ask for.
 const KEYFRAME_RETRY: Duration = Duration::from_millis(500);
 
@@ -29,6 +37,7 @@ struct Waiting {
     arrival: Instant,
     /// `None`: at once.
     due: Option<Instant>,
+    keyframe: bool,
     bytes: Vec<u8>,
 }
 
@@ -60,6 +69,8 @@ pub(super) struct Video {
     taken: Option<[LayerIndex; 2]>,
     decoder: Box<dyn VideoDecoder>,
     waiting: VecDeque<Waiting>,
+    /// Nothing is decoded: `waiting` has the pictures since the last keyframe, in so many bytes.
+    held: Option<usize>,
     /// Buffers of frames that are done.
     spare: Vec<Vec<u8>>,
     asked: Option<Instant>,
@@ -75,6 +86,8 @@ pub(super) struct Input {
     block: Box<Block>,
     sounding: bool,
     pub video: Option<Video>,
+    /// Nothing of it is decoded.
+    held: bool,
 }
 
 impl Input {
@@ -89,11 +102,52 @@ impl Input {
             block: Box::new([0.0; 2 * PAIRS]),
             sounding: false,
             video,
+            held: false,
         })
+    }
+
+    /// Nothing of it is decoded from now on; what that would need is kept.
+    pub fn hold(&mut self) {
+        self.held = true;
+        self.voice.silence();
+        if let Some(video) = &mut self.video {
+            video.hold();
+        }
+    }
+
+    /// It is decoded from now on.
+    pub fn release(&mut self) {
+        self.held = false;
+        if let Some(video) = &mut self.video {
+            video.held = None;
+        }
+    }
+
+    pub fn is_held(&self) -> bool {
+        self.held
+    }
+
+    /// When a packet is due by another offset than the present one. Counts as an arrival.
+    pub fn due_with(
+        &mut self,
+        (kind, layer): (MediaKind, LayerIndex),
+        meta: &Meta,
+        offset: impl FnOnce(Offset) -> Offset,
+    ) -> Option<Instant> {
+        let track = track(kind, layer);
+        self.timeline.handle_arrival(track, meta.timestamp, meta.arrival);
+        let offset = offset(self.timeline.offset()?);
+        self.timeline.due_with(track, meta.timestamp, offset)
+    }
+
+    pub fn offset(&self) -> Option<Offset> {
+        self.timeline.offset()
     }
 
     pub fn handle_packet(&mut self, kind: MediaKind, layer: LayerIndex, packet: PacketView, now: Instant) {
         match kind {
+            // while it is held, whoever has it played takes its arrivals into account
+            MediaKind::Audio if self.is_held() => {}
             MediaKind::Audio => {
                 let meta = packet.meta;
                 self.timeline.handle_arrival(Track::Audio, meta.timestamp, meta.arrival);
@@ -141,11 +195,7 @@ impl Input {
     pub fn handle_update(&mut self, update: FeedUpdate, now: Instant) {
         match update {
             FeedUpdate::Clock { kind, layer, ntp, rtp } => {
-                let track = match kind {
-                    MediaKind::Audio => Track::Audio,
-                    MediaKind::Video => Track::Video(layer),
-                };
-                self.timeline.handle_clock(track, ntp, rtp, now);
+                self.timeline.handle_clock(track(kind, layer), ntp, rtp, now);
             }
             FeedUpdate::Interrupted { kind: MediaKind::Audio } => self.voice.silence(),
             FeedUpdate::Interrupted { kind: MediaKind::Video } => {
@@ -171,6 +221,11 @@ impl Input {
         }
     }
 
+    /// Width and height of an encoding, in pixels.
+    pub fn size(&self, layer: LayerIndex) -> Option<(u16, u16)> {
+        self.video.as_ref()?.layers.get(usize::from(layer.0))?.size
+    }
+
     /// What it showed last, if that may be shown.
     pub fn last_picture(&self) -> Option<PictureView<'_>> {
         let video = self.video.as_ref().filter(|video| video.shown)?;
@@ -180,6 +235,13 @@ impl Input {
     /// Its picture is coming in and may be shown.
     pub fn shows_video(&self) -> bool {
         self.info.permission.video && self.video.as_ref().is_some_and(Video::is_flowing)
+    }
+}
+
+fn track(kind: MediaKind, layer: LayerIndex) -> Track {
+    match kind {
+        MediaKind::Audio => Track::Audio,
+        MediaKind::Video => Track::Video(layer),
     }
 }
 
@@ -194,6 +256,7 @@ impl Video {
             taken: None,
             decoder: codec::video_decoder(codec)?,
             waiting: VecDeque::new(),
+            held: None,
             spare: Vec::new(),
             asked: None,
             shown: false,
@@ -245,16 +308,55 @@ impl Video {
             bytes.clear();
             bytes.extend_from_slice(frame.bytes);
             // nobody waits for the first picture
-            let due = timeline.due(track, frame.timestamp).filter(|_| self.shown);
-            let arrival = frame.arrival_last;
-            self.waiting.push_back(Waiting { arrival, due, bytes });
+            let is_first = !self.shown && self.held.is_none();
+            let due = timeline.due(track, frame.timestamp).filter(|_| !is_first);
+            let (arrival, keyframe) = (frame.arrival_last, frame.keyframe);
+            if keyframe && self.held.is_some() {
+                self.spare.extend(self.waiting.drain(..).map(|frame| frame.bytes));
+                self.held = Some(0);
+            }
+            self.held = self.held.map(|held| held + bytes.len());
+            self.waiting.push_back(Waiting {
+                arrival,
+                due,
+                keyframe,
+                bytes,
+            });
+        }
+        let is_too_much = self.held.is_some_and(|bytes| bytes > GOP_BYTES_MAX) || self.waiting.len() > GOP_MAX;
+        if self.held.is_some() && is_too_much {
+            self.forget_waiting();
+            self.frames.skip_to_keyframe();
+            self.held = Some(0);
         }
     }
 
-    /// Decodes what is due at `at` and hands the newest picture of it to `draw`, if there is one.
-    pub fn decode(&mut self, at: Instant, mut draw: impl FnMut(PictureView)) -> Option<Shown> {
+    fn hold(&mut self) {
+        // pictures that follow others which are gone by now are of no use
+        if self.waiting.front().is_none_or(|first| !first.keyframe) {
+            self.forget_waiting();
+            self.frames.skip_to_keyframe();
+        }
+        self.held = Some(self.waiting.iter().map(|frame| frame.bytes.len()).sum());
+        self.shown = false;
+    }
+
+    /// All that is due by now is decoded, and there was something.
+    pub fn is_caught_up(&self, now: Instant) -> bool {
+        let next = self.waiting.front();
+        self.shown && next.is_none_or(|next| next.due.is_some_and(|due| due > now))
+    }
+
+    /// Decodes what is due at `at` and hands the newest picture of it to `draw`, if there is one. `patiently`: not more at
+    /// once than the packets that come meanwhile can wait for.
+    pub fn decode(&mut self, at: Instant, patiently: bool, mut draw: impl FnMut(PictureView)) -> Option<Shown> {
+        if self.held.is_some() {
+            return None;
+        }
         let mut drawn = None;
-        loop {
+        let mut left = if patiently { CATCH_UP } else { usize::MAX };
+        while left > 0 {
+            left -= 1;
             let crowded = self.waiting.len() > WAITING_MAX;
             let is_due = |frame: &Waiting| crowded || frame.due.is_none_or(|due| due <= at);
             if !self.waiting.front().is_some_and(is_due) {
@@ -262,7 +364,7 @@ impl Video {
             }
             let Some(frame) = self.waiting.pop_front() else { break };
             // several are due after a pause: only the last is seen
-            let is_last = self.waiting.front().is_none_or(|next| !is_due(next));
+            let is_last = left == 0 || self.waiting.front().is_none_or(|next| !is_due(next));
             match self.decoder.decode(&frame.bytes) {
                 Ok(Some(picture)) if is_last => {
                     draw(picture);
@@ -285,7 +387,8 @@ impl Video {
 
     /// The layers whose keyframe is needed, at most two; each is asked for again while it does not come.
     pub fn wants_keyframe(&mut self, now: Instant) -> impl Iterator<Item = LayerIndex> + use<> {
-        let current = self.frames.needs_keyframe().then_some(self.layer);
+        let is_long = self.held.is_some() && self.waiting.len() >= GOP_WANTED;
+        let current = (self.frames.needs_keyframe() || is_long).then_some(self.layer);
         let next = self.next.as_ref().map(|(layer, _)| *layer);
         let is_time = self.asked.is_none_or(|asked| now >= asked + KEYFRAME_RETRY);
         let wanted = [current, next].into_iter().flatten();
@@ -297,9 +400,14 @@ impl Video {
         wanted.filter(move |_| is_time)
     }
 
-    /// Chooses the smallest flowing layer that is not smaller than its tile, or else the largest. Returns the layers that
+    /// The layer that is decoded, or will be from its next keyframe on.
+    pub fn chosen(&self) -> LayerIndex {
+        self.next.as_ref().map_or(self.layer, |(next, _)| *next)
+    }
+
+    /// Chooses the smallest flowing layer that is not smaller than its tile (`None`: the canvas), or else the largest. Returns the layers that
     /// are to come in from now on, if they are others than before.
-    pub fn choose_layer(&mut self, codec: Codec, tile: Size) -> Option<[LayerIndex; 2]> {
+    pub fn choose_layer(&mut self, codec: Codec, tile: Option<Size>) -> Option<[LayerIndex; 2]> {
         let flowing = self.layers.iter().zip(0..).filter(|(layer, _)| layer.flowing);
         let size = |layer: &Layer| {
             layer
@@ -307,9 +415,10 @@ impl Video {
                 .map_or(0, |(width, height)| u32::from(width) * u32::from(height))
         };
         let fits = |layer: &Layer| {
-            layer.size.is_some_and(|(width, height)| {
-                usize::from(width) >= tile.width() && usize::from(height) >= tile.height()
-            })
+            let (Some((width, height)), Some(tile)) = (layer.size, tile) else {
+                return false;
+            };
+            usize::from(width) >= tile.width() && usize::from(height) >= tile.height()
         };
         let best = flowing
             .clone()
@@ -317,8 +426,7 @@ impl Video {
             .min_by_key(|(layer, _)| size(layer))
             .or_else(|| flowing.max_by_key(|(layer, _)| size(layer)));
         let best = best.map_or(self.layer, |(_, best)| LayerIndex(best));
-        let chosen = self.next.as_ref().map_or(self.layer, |(next, _)| *next);
-        if best != chosen {
+        if best != self.chosen() {
             self.next = (best != self.layer).then(|| (best, FrameAssembler::new(codec)));
             self.asked = None;
         }

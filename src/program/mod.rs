@@ -1,19 +1,24 @@
-//! A room's program while it is mixed: one thread that takes the packets of the seats' sources from the media workers,
-//! makes one picture and one sound of them, and hands the workers the packets of one more source, the program.
+//! A room's program while somebody watches it: one thread that takes the packets of the seats' sources from the media
+//! workers, and hands the workers the packets of one more source, the program. While the host is all there is, they are the
+//! host's own; else one picture and one sound are made of everybody's.
 //!
 //! ```text
-//! port ─▶ input (per source): frames → decoder ─▶ composer ─▶ encoder ─▶ output ─▶ port ─▶ workers ─▶ viewers
-//!                             voice ─────────────▶ mixer ───▶ encoder ──────┘
+//! port ─▶ host ─────────────────────────────────────────────────▶ elastic ─▶ output ─▶ port ─▶ workers ─▶ viewers
+//!      ─▶ input (per source): frames → decoder ─▶ composer ─▶ encoder ─┤
+//!                             voice ─────────────▶ mixer ───▶ encoder ─┘
 //! ```
-//! `core` decides, `picture` and `sound` make; all are written against time as an argument, and this file is the thread
-//! around them. What it should be comes in
+//! `elastic` decides who makes the program, `mixing` makes it of many with `picture` and `sound`, `core` ties them together;
+//! all are written against time as an argument, and this file is the thread around them. What it should be comes in
 //! as a [`Plan`], whole, whenever it changes; how it is doing goes out as a [`Status`].
 //! Time base: the monotonic clock, read once per turn; a picture shows what was due at its time, and its RTP timestamp and
 //! the sender reports say that time on the node's clock.
 
 mod core;
+mod elastic;
 mod grid;
+mod host;
 mod input;
+mod mixing;
 mod output;
 mod picture;
 mod plan;
@@ -22,9 +27,10 @@ mod sound;
 #[cfg(test)]
 mod tests;
 
+pub use elastic::Obstacle;
 pub use plan::{Plan, Seated};
 
-use self::core::Core;
+use self::core::{Core, NoMixer};
 use crate::forward::{FeedDescription, FeedUpdate, LayerIndex, SourceId};
 use crate::rtp::{Codec, MediaKind, PacketView};
 use crate::telemetry::ProgramMetrics;
@@ -40,10 +46,21 @@ use tokio::sync::watch;
 /// How the program is doing; the newest counts.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Status {
-    /// Its first picture is out.
-    pub live: bool,
+    pub making: Making,
     /// The sources of which something has been drawn.
     pub drawn: BTreeSet<SourceId>,
+}
+
+/// Who makes the program.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Making {
+    /// Nobody yet: its first picture is to come.
+    #[default]
+    Awaited,
+    /// The host: the packets are its own.
+    Passthrough,
+    /// The mixer, and what is in the way of the host; `None`: nothing any more.
+    Mixed(Option<Obstacle>),
 }
 
 /// A running program. Dropping it ends its thread.
@@ -125,7 +142,6 @@ impl Programs {
             .spawn(move || {
                 // given back when the port is gone
                 let _number = number;
-                let _counted = Counted::new(&metrics.mixed);
                 let Some(core) = Core::new(clock, plan, metrics.clone(), Instant::now()) else {
                     tracing::error!(source = source.0, "no encoder for this program");
                     return;
@@ -211,48 +227,52 @@ struct Thread {
 
 impl Thread {
     fn run(mut self) {
-        self.port.reconcile_inputs(&self.core.wanted());
         while self.turn() {}
     }
 
     /// `false`: it is to end.
     fn turn(&mut self) -> bool {
-        let now = self.port.wait(Some(self.core.poll_timeout()));
+        if let Some(wanted) = self.core.poll_wanted() {
+            self.port.reconcile_inputs(&wanted);
+        }
+        let now = self.port.wait(self.core.poll_timeout(Instant::now()));
         let mut go_on = true;
+        let mut keyframe_wanted = false;
         let core = &mut self.core;
-        let mut planned = false;
         self.port.drain(now, |arrival| match arrival {
             Arrival::Packet {
                 source,
                 kind,
                 layer,
                 packet,
-            } => core.handle_packet(source, kind, layer, packet, now),
+            } => core.handle_packet(source, (kind, layer), packet, now),
             Arrival::Update { source, update } => core.handle_update(source, update, now),
             // numbered packets tell what continues what
             Arrival::Begun { .. } => {}
             Arrival::Gone { source } => core.handle_gone(source),
-            Arrival::KeyframeWanted => core.handle_keyframe_wanted(),
-            Arrival::Command(Command::Plan(plan)) => {
-                core.handle_plan(*plan, now);
-                planned = true;
-            }
+            Arrival::KeyframeWanted => keyframe_wanted = true,
+            Arrival::Command(Command::Plan(plan)) => go_on &= core.handle_plan(*plan, now),
             Arrival::Command(Command::Stop) => go_on = false,
         });
-        if planned {
-            self.port.reconcile_inputs(&self.core.wanted());
+        if keyframe_wanted {
+            self.core.handle_keyframe_wanted(&mut self.port);
         }
-        // who waits for a mute to be in force does not wait for a picture to be made
+        // the host's packets, and who waits for a mute to be in force, do not wait for a picture to be made
+        self.core.forward(now, &mut self.port);
         self.port.flush();
-        if let Some(shown) = self.core.handle_timeout(now, &mut self.port) {
-            self.observe(shown, now);
+        match self.core.handle_timeout(now, &mut self.port) {
+            Ok(Some(shown)) => self.observe(shown, now),
+            Ok(None) => {}
+            Err(NoMixer) => {
+                tracing::error!("no encoder for this program");
+                return false;
+            }
         }
         let core = &self.core;
         self.reports.send_if_modified(|known| {
-            let changed = !core.is_as(known);
-            if changed {
-                *known = core.status();
-            }
+            let status = core.status(now);
+            let changed = *known != status;
+            *known = status;
             changed
         });
         go_on

@@ -1,7 +1,9 @@
-//! From encoded pictures and blocks of sound to the packets of the program's source. Pure. RTP timestamps run with the
-//! program's time, from a random-looking start; sequence numbers are consecutive.
+//! The packets of the program's source: of encoded pictures and blocks of sound, and the host's own under the program's
+//! numbers. Pure. Timestamps and numbers come from outside; the workers are told what times they stand for.
 
 use super::Sink;
+use super::elastic::Numbers;
+use super::host::Passing;
 use crate::forward::{FeedUpdate, LayerIndex};
 use crate::mix::codec::EncodedPicture;
 use crate::rtp::h264::Packetizer;
@@ -12,101 +14,110 @@ use std::time::{Duration, Instant};
 /// viewers that come later get the last one with the start).
 const CLOCK_INTERVAL: Duration = Duration::from_secs(5);
 
+/// Under what a packet, or the first of a picture's, leaves.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sent {
+    pub numbers: Numbers,
+    /// Of the program.
+    pub moment: Instant,
+    pub now: Instant,
+}
+
 /// One of the program's two streams.
+#[derive(Default)]
 struct Stream {
-    kind: MediaKind,
-    /// Of the next packet.
-    sequence: u64,
-    /// When the stream's clock was last told.
-    told: Option<Instant>,
+    /// The moment for which the stream's clock was last told, and whether that was the host's.
+    told: Option<(Instant, bool)>,
 }
 
 pub(super) struct Output {
     clock: NtpClock,
-    /// RTP timestamp 0 of both streams.
-    origin: Instant,
     video: Stream,
     audio: Stream,
     packetizer: Packetizer,
 }
 
 impl Output {
-    pub fn new(clock: NtpClock, origin: Instant) -> Self {
-        let stream = |kind| Stream {
-            kind,
-            sequence: 1,
-            told: None,
-        };
+    pub fn new(clock: NtpClock) -> Self {
         Output {
             clock,
-            origin,
-            video: stream(MediaKind::Video),
-            audio: stream(MediaKind::Audio),
+            video: Stream::default(),
+            audio: Stream::default(),
             packetizer: Packetizer::default(),
         }
     }
 
-    /// The picture of the program's time `at`.
-    pub fn picture(&mut self, picture: EncodedPicture, at: Instant, now: Instant, sink: &mut impl Sink) {
-        let timestamp = self.video.stamp(self.origin, &self.clock, at, sink);
-        let stream = &mut self.video;
+    /// How many packets a picture is.
+    pub fn packets(&mut self, picture: EncodedPicture) -> u64 {
+        let mut packets = 0;
+        self.packetizer.packetize(picture.bytes, |_, _| packets += 1);
+        packets
+    }
+
+    pub fn picture(&mut self, picture: EncodedPicture, sent: Sent, sink: &mut impl Sink) {
+        self.video.tell(MediaKind::Video, &self.clock, (sent, false), sink);
+        let mut sequence = sent.numbers.sequence;
         let mut first = picture.keyframe;
-        self.packetizer.packetize(picture.bytes, |payload, last| {
-            let starts_keyframe = std::mem::take(&mut first);
-            stream.publish(payload, (timestamp, last, starts_keyframe), now, sink);
+        self.packetizer.packetize(picture.bytes, |payload, marker| {
+            let meta = Meta {
+                sequence,
+                timestamp: sent.numbers.timestamp,
+                marker,
+                starts_keyframe: std::mem::take(&mut first),
+                codec: Codec::H264,
+                arrival: sent.now,
+                extensions_len: 0,
+            };
+            sequence += 1;
+            sink.publish(MediaKind::Video, PacketView { meta, bytes: payload });
         });
     }
 
-    /// The block of sound that begins at the program's time `at`.
-    pub fn sound(&mut self, packet: &[u8], at: Instant, now: Instant, sink: &mut impl Sink) {
-        let timestamp = self.audio.stamp(self.origin, &self.clock, at, sink);
-        self.audio.publish(packet, (timestamp, false, true), now, sink);
+    /// A packet of the mixer's sound.
+    pub fn sound(&mut self, packet: &[u8], sent: Sent, sink: &mut impl Sink) {
+        self.audio.tell(MediaKind::Audio, &self.clock, (sent, false), sink);
+        let meta = Meta {
+            sequence: sent.numbers.sequence,
+            timestamp: sent.numbers.timestamp,
+            marker: false,
+            starts_keyframe: true,
+            codec: Codec::Opus,
+            arrival: sent.now,
+            extensions_len: 0,
+        };
+        sink.publish(MediaKind::Audio, PacketView { meta, bytes: packet });
+    }
+
+    /// A packet of the host's.
+    pub fn forward(&mut self, kind: MediaKind, packet: &Passing, sent: Sent, sink: &mut impl Sink) {
+        let stream = match kind {
+            MediaKind::Audio => &mut self.audio,
+            MediaKind::Video => &mut self.video,
+        };
+        stream.tell(kind, &self.clock, (sent, true), sink);
+        let meta = Meta {
+            sequence: sent.numbers.sequence,
+            timestamp: sent.numbers.timestamp,
+            ..packet.meta
+        };
+        let bytes = &packet.bytes;
+        sink.publish(kind, PacketView { meta, bytes });
     }
 }
 
 impl Stream {
-    fn codec(&self) -> Codec {
-        match self.kind {
-            MediaKind::Audio => Codec::Opus,
-            MediaKind::Video => Codec::H264,
+    /// Says what time the timestamp stands for, if it is time to, or somebody else makes the stream now.
+    fn tell(&mut self, kind: MediaKind, clock: &NtpClock, (sent, is_host): (Sent, bool), sink: &mut impl Sink) {
+        let is_known = |(told, whose): (Instant, bool)| whose == is_host && sent.moment < told + CLOCK_INTERVAL;
+        if self.told.is_some_and(is_known) {
+            return;
         }
-    }
-
-    /// The RTP timestamp of this time.
-    fn stamp(&mut self, origin: Instant, clock: &NtpClock, at: Instant, sink: &mut impl Sink) -> u32 {
-        let since = at.saturating_duration_since(origin);
-        let ticks = since.as_nanos() * u128::from(self.codec().clock_rate()) / 1_000_000_000;
-        // timestamps wrap (RFC 3550 §5.1)
-        let rtp = (ticks & u128::from(u32::MAX)) as u32;
-        if self.told.is_none_or(|told| at >= told + CLOCK_INTERVAL) {
-            self.told = Some(at);
-            sink.update(FeedUpdate::Clock {
-                kind: self.kind,
-                layer: LayerIndex(0),
-                ntp: clock.at(at),
-                rtp,
-            });
-        }
-        rtp
-    }
-
-    fn publish(
-        &mut self,
-        payload: &[u8],
-        (timestamp, marker, starts_keyframe): (u32, bool, bool),
-        now: Instant,
-        sink: &mut impl Sink,
-    ) {
-        let meta = Meta {
-            sequence: self.sequence,
-            timestamp,
-            marker,
-            starts_keyframe,
-            codec: self.codec(),
-            arrival: now,
-            extensions_len: 0,
-        };
-        self.sequence += 1;
-        sink.publish(self.kind, PacketView { meta, bytes: payload });
+        self.told = Some((sent.moment, is_host));
+        sink.update(FeedUpdate::Clock {
+            kind,
+            layer: LayerIndex(0),
+            ntp: clock.at(sent.moment),
+            rtp: sent.numbers.timestamp,
+        });
     }
 }

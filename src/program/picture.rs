@@ -73,6 +73,19 @@ impl Picture {
         self.grid = Grid::new(next, self.settings.fps);
     }
 
+    /// The next picture shows what is due at `from`, and is a keyframe.
+    pub fn begin(&mut self, from: Instant) {
+        self.grid = Grid::new(from, self.settings.fps);
+        self.last_encoded = None;
+        self.demand_keyframe();
+    }
+
+    /// The next picture is a keyframe, however young the last one is.
+    pub fn demand_keyframe(&mut self) {
+        self.keyframe_wanted = true;
+        self.last_keyframe = None;
+    }
+
     /// The canvas as it is at `at`, unless it is as it was.
     pub fn encode(&mut self, at: Instant) -> Option<EncodedPicture<'_>> {
         let since = |earlier: Option<Instant>| earlier.map(|earlier| at.saturating_duration_since(earlier));

@@ -39,16 +39,29 @@ impl Sound {
         self.encoder.set_bitrate(settings.bitrate_kbps.saturating_mul(1000));
     }
 
+    /// The next block leaves the mixer with what is due at `from`.
+    pub fn begin(&mut self, from: Instant) {
+        self.grid = Grid::new(from + Mixer::DELAY, BLOCKS_PER_SECOND);
+    }
+
+    /// When what the next block brings is due.
+    pub fn next(&self) -> Instant {
+        // what comes out of the mixer is that much older
+        self.grid.next() - Mixer::DELAY
+    }
+
     /// The end of the block that is going on.
     pub fn poll_timeout(&self) -> Instant {
         self.grid.behind_next()
     }
 
-    /// Hands `each` the blocks that are over, encoded, with the times they begin at. Returns whether others speak now.
+    /// Hands `each` the blocks that are over and begin before `until`, encoded, with the times they begin at. Returns whether
+    /// others speak now.
     pub fn make(
         &mut self,
         inputs: &mut BTreeMap<SourceId, Input>,
         now: Instant,
+        until: Option<Instant>,
         mut each: impl FnMut(&[u8], Instant),
     ) -> bool {
         // a block is over, and so all that is due in it is here, when the next one begins
@@ -56,7 +69,10 @@ impl Sound {
         self.grid.next += over.saturating_sub(CATCH_UP);
         let mut others = false;
         for _ in 0..over.min(CATCH_UP) {
-            let at = self.grid.next();
+            let (at, begins) = (self.grid.next(), self.next());
+            if until.is_some_and(|until| begins >= until) {
+                break;
+            }
             self.grid.next += 1;
             let mut levels: BTreeMap<SeatIndex, u8> = BTreeMap::new();
             for input in inputs.values_mut() {
@@ -70,8 +86,7 @@ impl Sound {
             }
             let blocks: Vec<(SeatIndex, &Block)> = inputs.values().filter_map(Input::block).collect();
             self.mixer.mix(&blocks, &mut self.mixed);
-            // what comes out of the mixer is that much older
-            each(self.encoder.encode(&self.mixed[..]), at - Mixer::DELAY);
+            each(self.encoder.encode(&self.mixed[..]), begins);
         }
         others
     }

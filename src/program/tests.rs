@@ -143,7 +143,7 @@ impl Publisher {
                 };
                 *sequence += 1;
                 let packet = PacketView { meta, bytes: payload };
-                core.handle_packet(id, MediaKind::Video, LayerIndex(0), packet, now);
+                core.handle_packet(id, (MediaKind::Video, LayerIndex(0)), packet, now);
             });
             self.pictures += 1;
         }
@@ -161,8 +161,7 @@ impl Publisher {
             let bytes = &packets[self.blocks % packets.len()];
             core.handle_packet(
                 self.id,
-                MediaKind::Audio,
-                LayerIndex(0),
+                (MediaKind::Audio, LayerIndex(0)),
                 PacketView { meta, bytes },
                 now,
             );
@@ -204,7 +203,7 @@ impl Stage {
             for (publisher, since) in &mut self.publishers {
                 publisher.send(&mut self.core, *since, self.now);
             }
-            self.core.handle_timeout(self.now, &mut self.taken);
+            self.core.handle_timeout(self.now, &mut self.taken).expect("an encoder");
         }
     }
 
@@ -366,7 +365,7 @@ fn a_keyframe_that_is_asked_for_comes_at_once_but_not_often() {
     };
     assert_eq!(keyframes(&stage), 1);
     for _ in 0..10 {
-        stage.core.handle_keyframe_wanted();
+        stage.core.handle_keyframe_wanted(&mut stage.taken);
         stage.run(FRAME);
     }
     assert_eq!(keyframes(&stage), 2);

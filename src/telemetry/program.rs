@@ -13,6 +13,12 @@ const BUCKETS: &[f64] = &[
 pub struct ProgramMetrics {
     /// Programs that are mixed now.
     pub mixed: IntGauge,
+    /// Times the mixer took over from a host who was passed through, or began.
+    pub to_mixer: IntCounter,
+    /// Times a host was passed through from then on.
+    pub to_host: IntCounter,
+    /// Packets of a host that did not fit the program: too late, twice, or of an impossible time.
+    pub refused: IntCounter,
     /// Pictures encoded.
     pub pictures: IntCounter,
     /// Pictures left out since the thread was late.
@@ -34,6 +40,18 @@ impl Default for ProgramMetrics {
         };
         ProgramMetrics {
             mixed: IntGauge::new("costage_programs_mixed", "Programs that are mixed now.").expect("a valid name"),
+            to_mixer: counter(
+                "costage_program_to_mixer_total",
+                "Times a program's mixer began, or took over from the host.",
+            ),
+            to_host: counter(
+                "costage_program_to_host_total",
+                "Times a program went over to the host's own packets.",
+            ),
+            refused: counter(
+                "costage_program_refused_packets_total",
+                "Packets of hosts that were late, double or of an impossible time, and are not in the program.",
+            ),
             pictures: counter("costage_program_pictures_total", "Pictures that programs encoded."),
             skipped: counter(
                 "costage_program_pictures_skipped_total",
@@ -59,6 +77,9 @@ impl ProgramMetrics {
     pub(super) fn collectors(&self) -> Vec<Box<dyn Collector>> {
         vec![
             Box::new(self.mixed.clone()),
+            Box::new(self.to_mixer.clone()),
+            Box::new(self.to_host.clone()),
+            Box::new(self.refused.clone()),
             Box::new(self.pictures.clone()),
             Box::new(self.skipped.clone()),
             Box::new(self.latency.clone()),

@@ -1,16 +1,16 @@
-//! The room's program: started when it has to be mixed, told what the room wants of it, stopped when it need not be.
+//! The room's program: started when somebody watches, told what the room wants of it, stopped when nobody does.
 
 use super::{Actor, Media};
 use crate::control::program::{Facts, Making};
 use crate::forward::{SeatIndex, SourceId, SourceInfo, SourceKind};
-use crate::program::{Handle, Plan, Seated};
+use crate::program::{self as made, Handle, Plan, Seated};
 use crate::room::{Desired, HOST_SEAT, ProgramMode, SourceStatus, UserId};
 use crate::rtp::Codec;
 use std::sync::Arc;
 use std::time::Instant;
 
-/// A program that is being mixed.
-pub(super) struct Mixed {
+/// A program that is being made.
+pub(super) struct Program {
     handle: Handle,
     source: SourceId,
     /// What it was told last.
@@ -18,7 +18,7 @@ pub(super) struct Mixed {
 }
 
 impl Actor {
-    /// Starts, tells or stops the mixer. Returns the program as a source of the room, once it shows something.
+    /// Starts, tells or stops the program's thread. Returns the program as a source of the room.
     pub(super) fn settle_program(
         &mut self,
         desired: &Desired,
@@ -27,44 +27,38 @@ impl Actor {
     ) -> Option<SourceInfo> {
         let seated = sources.iter().any(|source| source.connected);
         self.program_begun |= seated;
-        if self.mixed.as_ref().is_some_and(|mixed| mixed.handle.has_ended()) {
+        if self.program.as_ref().is_some_and(|program| program.handle.has_ended()) {
             tracing::error!(room = self.id.as_str(), "the program's thread has ended by itself");
-            self.mixed = None;
-            self.mixing.handle_end(now);
+            self.program = None;
+            self.running.handle_end(now);
         }
         let settings = self.room.settings();
         let facts = Facts {
             settings: &settings.program,
-            layout: &settings.layout,
-            sources,
-            host_flows: self.host_camera().is_some_and(|camera| camera.video && camera.audio),
             begun: self.program_begun && !desired.ended,
             viewers: self.program_viewers(),
         };
-        if !self.mixing.decide(facts, now) {
+        if !self.running.decide(facts, now) {
             // its thread ends by itself
-            self.mixed = None;
+            self.program = None;
             return None;
         }
         let plan = self.plan(sources, now);
-        match &mut self.mixed {
-            Some(mixed) if mixed.plan == plan => {}
-            Some(mixed) => {
-                mixed.plan = plan.clone();
-                mixed.handle.plan(plan);
+        match &mut self.program {
+            Some(program) if program.plan == plan => {}
+            Some(program) => {
+                program.plan = plan.clone();
+                program.handle.plan(plan);
             }
-            None => self.start_mixing(plan),
+            None => self.start_program(plan),
         }
-        let mixed = self.mixed.as_ref()?;
-        // a program that is to be mixed shows nothing else meanwhile
-        let shows = mixed.handle.status().live || self.room.settings().program.mode == ProgramMode::Mixed;
-        shows.then(|| mixed.info())
+        Some(self.program.as_ref()?.info())
     }
 
     /// Whose camera the program shows for the first time.
     pub(super) fn report_drawn(&mut self, now: Instant) {
-        let Some(mixed) = &self.mixed else { return };
-        let drawn = mixed.handle.status().drawn;
+        let Some(program) = &self.program else { return };
+        let drawn = program.handle.status().drawn;
         let publications = || self.actual.publications.values();
         let first = publications().filter(|known| {
             let camera = known.kind == SourceKind::Camera;
@@ -81,12 +75,12 @@ impl Actor {
         self.gather();
     }
 
-    fn start_mixing(&mut self, plan: Plan) {
+    fn start_program(&mut self, plan: Plan) {
         let source = self.shared.registry.next_source();
         match self.shared.programs.start(source, plan.clone()) {
             Ok(handle) => {
-                tracing::info!(room = self.id.as_str(), source = source.0, "program is mixed");
-                self.mixed = Some(Mixed { handle, source, plan });
+                tracing::info!(room = self.id.as_str(), source = source.0, "program runs");
+                self.program = Some(Program { handle, source, plan });
             }
             // the viewers go on seeing the host; the next turn tries again
             Err(error) => tracing::error!(room = self.id.as_str(), %error, "the program's thread does not start"),
@@ -114,14 +108,13 @@ impl Actor {
     }
 
     pub(super) fn making(&self) -> Making {
-        if self.room.settings().program.mode == ProgramMode::Off {
-            Making::Off
-        } else if self.mixed.as_ref().is_some_and(|mixed| mixed.handle.status().live) {
-            Making::Mixed
-        } else if self.program_viewers() == 0 {
-            Making::Unwatched
-        } else {
-            Making::Passthrough
+        let made = self.program.as_ref().map(|program| program.handle.status().making);
+        match (self.room.settings().program.mode, made) {
+            (ProgramMode::Off, _) => Making::Off,
+            (_, Some(made::Making::Mixed(_))) => Making::Mixed,
+            (_, Some(made::Making::Passthrough | made::Making::Awaited)) => Making::Passthrough,
+            (_, None) if self.program_viewers() == 0 => Making::Unwatched,
+            (_, None) => Making::Passthrough,
         }
     }
 
@@ -149,7 +142,7 @@ impl Actor {
     }
 }
 
-impl Mixed {
+impl Program {
     fn info(&self) -> SourceInfo {
         SourceInfo {
             id: self.source,
@@ -170,9 +163,9 @@ impl Mixed {
 }
 
 /// Returns once the program's status may be another one, or it has ended. Cancel-safe.
-pub(super) async fn changed(mixed: &mut Option<Mixed>) {
-    match mixed {
-        Some(mixed) => mixed.handle.changed().await,
+pub(super) async fn changed(program: &mut Option<Program>) {
+    match program {
+        Some(program) => program.handle.changed().await,
         None => std::future::pending().await,
     }
 }

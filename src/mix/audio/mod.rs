@@ -16,6 +16,7 @@ mod speakers;
 mod voice;
 
 pub use mixer::Mixer;
+pub use packets::packet_pairs;
 pub use speakers::Speakers;
 pub use voice::{Counters, Pulled, Voice};
 

@@ -64,7 +64,7 @@ impl Packets {
         payload: &[u8],
         due: Instant,
     ) -> Result<u64, Refused> {
-        let duration = duration(payload).filter(|_| payload.len() <= BYTES_MAX);
+        let duration = packet_pairs(payload).filter(|_| payload.len() <= BYTES_MAX);
         let duration = duration.ok_or(Refused::Broken)?;
         let slot = self.slots.get_mut(place(sequence)).ok_or(Refused::Old)?;
         let mut replaced = 0;
@@ -138,7 +138,7 @@ fn place(sequence: u64) -> usize {
 }
 
 /// Sample pairs at 48 kHz in an Opus packet, from its table-of-contents byte (RFC 6716 §3.1, §3.2). `None`: not Opus.
-fn duration(payload: &[u8]) -> Option<u32> {
+pub fn packet_pairs(payload: &[u8]) -> Option<u32> {
     let &toc = payload.first()?;
     let frame = match toc >> 3 {
         silk @ 0..12 => [480, 960, 1920, 2880][usize::from(silk % 4)],
@@ -160,7 +160,7 @@ mod tests {
 
     #[test]
     fn durations_are_those_of_the_table() {
-        let of = |config: u8, code: u8| duration(&[config << 3 | code, 6]);
+        let of = |config: u8, code: u8| packet_pairs(&[config << 3 | code, 6]);
         assert_eq!(
             [0, 1, 2, 3].map(|config| of(config, 0)),
             [480, 960, 1920, 2880].map(Some)
@@ -173,7 +173,7 @@ mod tests {
         assert_eq!([1, 2, 3].map(|code| of(31, code)), [1920, 1920, 5760].map(Some));
         assert_eq!(of(3, 3), None, "6 × 60 ms is too long");
         assert_eq!(
-            (duration(&[]), duration(&[31 << 3 | 3]), duration(&[3, 0])),
+            (packet_pairs(&[]), packet_pairs(&[31 << 3 | 3]), packet_pairs(&[3, 0])),
             (None, None, None)
         );
     }
