@@ -73,9 +73,11 @@ impl Picture {
         self.grid = Grid::new(next, self.settings.fps);
     }
 
-    /// The next picture shows what is due at `from`, and is a keyframe.
+    /// The next picture shows what is due from `from` on, and is a keyframe.
     pub fn begin(&mut self, from: Instant) {
-        self.grid = Grid::new(from, self.settings.fps);
+        // a quarter of a frame late: a source whose frames are due just then is not missed by a hair now and then
+        let quarter = Duration::from_secs(1) / self.settings.fps.max(1) / 4;
+        self.grid = Grid::new(from + quarter, self.settings.fps);
         self.last_encoded = None;
         self.demand_keyframe();
     }

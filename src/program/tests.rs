@@ -11,6 +11,7 @@ use crate::room::{ProgramMode, ProgramSettings};
 use crate::rtp::h264::Packetizer;
 use crate::rtp::{FrameAssembler, Meta, NtpClock};
 use bytes::Bytes;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 const HOST: SourceId = SourceId(1);
@@ -104,6 +105,8 @@ impl Sink for Taken {
 /// One source's media, packet by packet.
 struct Publisher {
     id: SourceId,
+    /// Payloads of its video.
+    sent: BTreeSet<Vec<u8>>,
     clip: Clip,
     pictures: usize,
     blocks: usize,
@@ -114,6 +117,7 @@ impl Publisher {
     fn new(id: SourceId) -> Self {
         Publisher {
             id,
+            sent: BTreeSet::new(),
             clip: clip(),
             pictures: 0,
             blocks: 0,
@@ -130,7 +134,7 @@ impl Publisher {
             let (unit, keyframe) = (&frame.data, &frame.keyframe);
             let timestamp = (self.pictures * 3000) as u32;
             let mut first = *keyframe;
-            let (id, sequence) = (self.id, &mut self.sequence);
+            let (id, sequence, sent) = (self.id, &mut self.sequence, &mut self.sent);
             Packetizer::default().packetize(unit, |payload, marker| {
                 let meta = Meta {
                     sequence: *sequence,
@@ -142,6 +146,7 @@ impl Publisher {
                     extensions_len: 0,
                 };
                 *sequence += 1;
+                sent.insert(payload.to_vec());
                 let packet = PacketView { meta, bytes: payload };
                 core.handle_packet(id, (MediaKind::Video, LayerIndex(0)), packet, now);
             });
@@ -207,6 +212,33 @@ impl Stage {
         }
     }
 
+    /// How many packets of the picture are this publisher's own, and how many are not.
+    fn shares(&self, publisher: usize, from: usize) -> (usize, usize) {
+        let sent = &self.publishers[publisher].0.sent;
+        let taken = &self.taken.video[from..];
+        let own = taken.iter().filter(|(_, bytes)| sent.contains(bytes)).count();
+        (own, taken.len() - own)
+    }
+
+    /// Numbers run on, sound has neither gap nor overlap, pictures are at most two frames apart, and all of them decode.
+    fn assert_seamless(&self) {
+        for taken in [&self.taken.video, &self.taken.audio] {
+            let numbers: Vec<u64> = taken.iter().map(|(meta, _)| meta.sequence).collect();
+            assert!(numbers.windows(2).all(|pair| pair[1] == pair[0] + 1), "{numbers:?}");
+        }
+        let steps = |taken: &[(Meta, Vec<u8>)]| {
+            let mut times: Vec<u32> = taken.iter().map(|(meta, _)| meta.timestamp).collect();
+            times.dedup();
+            let steps = times.windows(2).map(|pair| pair[1].wrapping_sub(pair[0]));
+            steps.collect::<Vec<u32>>()
+        };
+        let sound = steps(&self.taken.audio);
+        assert!(sound.iter().all(|step| *step == 960), "{sound:?}");
+        let pictures = steps(&self.taken.video);
+        assert!(pictures.iter().all(|step| (1..=6_010).contains(step)), "{pictures:?}");
+        assert_eq!(self.pictures().len(), pictures.len() + 1, "all decode");
+    }
+
     /// Decodes all pictures so far and hands each one's mean luma of the left and of the right half to `each`.
     fn pictures(&self) -> Vec<(f64, f64)> {
         let mut frames = FrameAssembler::new(Codec::H264);
@@ -232,6 +264,87 @@ impl Stage {
         }
         pictures
     }
+}
+
+/// As [`plan`], in mode `auto`.
+fn auto(sources: &[SourceInfo]) -> Plan {
+    let mut plan = plan(sources);
+    plan.settings.mode = ProgramMode::Auto;
+    plan
+}
+
+#[test]
+fn the_host_alone_is_passed_through_as_it_is() {
+    let mut stage = Stage::new(auto(&[source(HOST, 0)]));
+    stage.publish(HOST);
+    stage.run(Duration::from_secs(3));
+    assert_eq!(stage.core.status(stage.now).making, Making::Passthrough);
+    assert!(stage.core.status(stage.now).drawn.contains(&HOST));
+    let (own, others) = stage.shares(0, 0);
+    assert!(own > 90 && others == 0, "{own} {others}");
+    assert_eq!(stage.pictures().len(), 91);
+    stage.assert_seamless();
+}
+
+#[test]
+fn a_guest_comes_and_goes_without_a_seam() {
+    let (alone, both) = (auto(&[source(HOST, 0)]), auto(&[source(HOST, 0), source(GUEST, 1)]));
+    let mut stage = Stage::new(alone.clone());
+    stage.publish(HOST);
+    stage.run(Duration::from_secs(3));
+    stage.core.handle_plan(both, stage.now);
+    stage.publish(GUEST);
+    let (pictures, before) = (stage.pictures().len(), stage.taken.video.len());
+    stage.run(Duration::from_millis(250));
+    assert!(matches!(
+        stage.core.status(stage.now).making,
+        Making::Mixed(Some(Obstacle::Composing))
+    ));
+    assert!(stage.shares(0, before).1 > 0);
+    let together = stage.pictures().last().copied().expect("pictures");
+    assert!((together.0 - together.1).abs() < 12.0, "the same clip twice: {together:?}");
+    assert!(stage.pictures().len() - pictures >= 4, "no pause of more than 120 ms");
+
+    stage.core.handle_gone(GUEST);
+    stage.core.handle_plan(alone, stage.now);
+    stage.publishers.pop();
+    stage.run(Duration::from_secs(9));
+    let before = stage.taken.video.len();
+    let clip = FRAME * clip().frames().len() as u32;
+    stage.run(Duration::from_secs(2) + clip);
+    assert_eq!(stage.core.status(stage.now).making, Making::Passthrough);
+    assert!(stage.taken.keyframes_asked.contains(&HOST));
+    let (own, mixed) = stage.shares(0, before);
+    assert!(own > 0 && mixed > 0, "{own} {mixed}");
+    stage.assert_seamless();
+}
+
+#[test]
+fn a_host_who_falls_silent_is_mixed_within_a_second_and_muted_ones_at_once() {
+    let mut stage = Stage::new(auto(&[source(HOST, 0)]));
+    stage.publish(HOST);
+    stage.run(Duration::from_secs(1));
+    let publisher = stage.publishers.remove(0);
+    let blocks = stage.taken.audio.len();
+    stage.run(Duration::from_secs(1));
+    let status = stage.core.status(stage.now).making;
+    assert!(matches!(status, Making::Mixed(Some(Obstacle::Silent))), "{status:?}");
+    let sound = stage.taken.audio.len() - blocks;
+    assert!(sound >= 20, "silence goes on: {sound}");
+
+    let mut stage = Stage::new(auto(&[source(HOST, 0)]));
+    stage.publishers.push((Publisher::new(HOST), stage.now));
+    drop(publisher);
+    stage.run(Duration::from_secs(1));
+    stage.publishers.clear();
+    let kind = MediaKind::Video;
+    let muted = FeedUpdate::Interrupted { kind };
+    stage.core.handle_update(HOST, muted, stage.now);
+    stage.run(Duration::from_millis(2));
+    let status = stage.core.status(stage.now).making;
+    assert!(matches!(status, Making::Mixed(Some(Obstacle::Muted))), "{status:?}");
+    stage.run(Duration::from_millis(500));
+    stage.assert_seamless();
 }
 
 #[test]

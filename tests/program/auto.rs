@@ -38,21 +38,17 @@ fn host_frame(watcher: &Watcher, size: Size) -> Option<u32> {
 /// Of each picture: whose packets, and which frame of the host's it shows.
 type Seam = Vec<(usize, bool, Option<u32>)>;
 
-/// What a change may cost or show again of the host's frames: the mixer's own delay, some 100 ms.
-const SEAM: std::ops::RangeInclusive<i64> = -4..=8;
-
-/// The host is in every picture, and their frames go on, but for a few where whose packets they are changes.
-fn assert_gap_small(seam: &Seam) {
+/// The host is in every picture, and their frames go on; a busy machine leaves out some.
+fn assert_seamless(seam: &Seam) {
     for pair in seam.windows(2) {
-        let ((number, forwarded, before), (_, then_forwarded, after)) = (pair[0], pair[1]);
+        let ((number, _, before), (_, _, after)) = (pair[0], pair[1]);
         let near: Vec<_> = seam.iter().filter(|entry| entry.0.abs_diff(number) < 8).collect();
         let (Some(before), Some(after)) = (before, after) else {
             panic!("a picture without the host, near {near:?}");
         };
         let step = i64::from(after) - i64::from(before);
-        let allowed = if forwarded == then_forwarded { 0..=4 } else { SEAM };
         assert!(
-            allowed.contains(&step),
+            (0..=4).contains(&step),
             "frame {after} of the host follows {before}: (picture, forwarded, frame) {near:?}"
         );
     }
@@ -90,7 +86,7 @@ async fn the_mixer_comes_and_goes_while_viewers_go_on() {
             arranged(&watcher.shot.picture, &Layout::default(), &[0, 1], size).map(|_| ())
         })
         .await;
-    assert_gap_small(&seam);
+    assert_seamless(&seam);
 
     seam.clear();
     node.unseat(1).await;
@@ -111,7 +107,7 @@ async fn the_mixer_comes_and_goes_while_viewers_go_on() {
             is_forwarded(watcher, &host)
         })
         .await;
-    assert_gap_small(&seam);
+    assert_seamless(&seam);
     watcher.finish().await;
     node.stop().await;
 }
