@@ -16,8 +16,8 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 use tokio::time::timeout_at;
 
-/// What a change between the host's packets and the mixer's may cost of the sound, in samples: the mixer's delay, 100 ms.
-const SOUND_STEP_MAX: i32 = 4_800;
+/// Of the sound, in samples: a packet follows the one before without a gap, whoever made it.
+const SOUND_STEP_MAX: i32 = 960;
 const VIDEO_HZ: u32 = 90_000;
 /// Frames a step of the timestamps may be: one may be left out. Slewing makes steps a little longer.
 const STEP_MAX: f64 = 2.1;
