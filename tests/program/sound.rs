@@ -14,9 +14,9 @@ const SILENT: f64 = TONE_LEVEL / 10.0;
 /// A tenth of a second: tones that are 100 Hz apart are told apart.
 const LISTEN: usize = 4_800;
 
-/// In samples: how long a beep or a flash lasts, and how far apart they are.
-pub const BEEP: u64 = 4_800;
-pub const PERIOD: u64 = 48_000;
+/// In seconds: how long a beep or a flash lasts, and how far apart they are.
+const BEEP_S: f64 = 0.1;
+const PERIOD_S: f64 = 1.0;
 
 /// The tone of a seat; none is a multiple of another.
 pub fn tone_hz(seat: u8) -> f64 {
@@ -46,11 +46,16 @@ pub fn tone(seat: u8, from: u64) -> Vec<f32> {
     stereo(from, |at| TONE_LEVEL * sine(at, hz))
 }
 
-/// One beep at the beginning of each second.
-pub fn beeps(seat: u8, from: u64) -> Vec<f32> {
+/// A beep and a flash at the beginning of each second.
+pub fn is_loud(at_s: f64) -> bool {
+    at_s % PERIOD_S < BEEP_S
+}
+
+/// A packet's samples, of which there are `rate` a second.
+pub fn beeps(seat: u8, from: u64, rate: f64) -> Vec<f32> {
     let hz = beep_hz(seat);
     stereo(from, |at| {
-        let on = at % PERIOD < BEEP;
+        let on = is_loud(at as f64 / rate);
         if on { BEEP_LEVEL * sine(at, hz) } else { 0.0 }
     })
 }
@@ -129,7 +134,7 @@ fn tones_are_told_apart() {
 
 #[test]
 fn a_beep_is_found_where_it_begins() {
-    let packets = (0..200).flat_map(|packet| beeps(1, packet * PACKET as u64));
+    let packets = (0..200).flat_map(|packet| beeps(1, packet * PACKET as u64, HZ));
     let samples: Vec<f32> = packets.step_by(2).collect();
     let starts = beep_starts(&samples, 1);
     // The first follows no silence.
