@@ -10,6 +10,7 @@ mod grid;
 mod hostile;
 mod publisher;
 mod retune;
+mod screen;
 mod sound;
 mod sync;
 #[cfg(feature = "vp8")]
