@@ -9,6 +9,7 @@ mod common;
 mod grid;
 mod hostile;
 mod publisher;
+mod reformat;
 mod retune;
 mod screen;
 mod sound;
