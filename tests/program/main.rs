@@ -6,6 +6,7 @@ mod auto;
 mod card;
 #[path = "../common/mod.rs"]
 mod common;
+mod events;
 mod grid;
 mod hostile;
 mod publisher;
