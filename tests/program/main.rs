@@ -15,6 +15,7 @@ mod retune;
 mod screen;
 mod sound;
 mod sync;
+mod undecodable;
 #[cfg(feature = "vp8")]
 mod vp8;
 mod watcher;
