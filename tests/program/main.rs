@@ -2,6 +2,7 @@
 //! viewer decodes what `whep/program` sends, and finds everybody where they belong.
 
 mod absence;
+mod attack;
 mod auto;
 mod card;
 #[path = "../common/mod.rs"]
