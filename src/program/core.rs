@@ -106,7 +106,11 @@ impl Core {
                 sound.speakers.remove(seat);
             }
         }
-        inputs.retain(|id, _| plan.sources.iter().any(|source| source.id == *id));
+        let is_planned = |id: &SourceId| plan.sources.iter().any(|source| source.id == *id);
+        let gone: Vec<SourceId> = inputs.keys().copied().filter(|id| !is_planned(id)).collect();
+        gone.iter()
+            .filter_map(|id| inputs.remove(id))
+            .for_each(|input| sound.take_leave(input));
         drawn.retain(|id| inputs.contains_key(id));
         for source in plan.sources.iter() {
             let input = match inputs.entry(source.id) {
