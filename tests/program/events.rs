@@ -3,6 +3,7 @@
 use crate::card::{COLORS, arranged, color_in, is_near, whole};
 use crate::node::Node;
 use crate::publisher::{Publisher, Show, USERS};
+use crate::sound::{HZ, SILENT, level, tone_hz};
 use crate::turn;
 use crate::watcher::Watcher;
 use costage::mix::layout::Layout;
@@ -13,6 +14,8 @@ use tokio::sync::mpsc;
 const FPS: u32 = 30;
 /// From 1900, where NTP counts from, to 1970.
 const NTP_TO_UNIX_S: f64 = 2_208_988_800.0;
+/// Samples: a tenth of a second, which is three frames.
+const LISTENED: usize = 4_800;
 /// Points across and down that are looked at for somebody.
 const POINTS: u16 = 24;
 
@@ -114,6 +117,15 @@ async fn a_kicked_guest_is_gone_within_a_frame_of_the_event() {
                 .iter()
                 .map(|(at, shows)| (age_ms(*at), *shows))
                 .collect::<Vec<_>>()
+        );
+        // So is the voice: what is heard from a frame behind the event on.
+        let (sound, audio) = (&watcher.sound, watcher.viewer.audio());
+        let first_s = audio.ntp_s(sound.first_timestamp) - NTP_TO_UNIX_S;
+        let from = ((event_s - first_s) * HZ) as usize + LISTENED / 3;
+        let loudness = level(&sound.samples[from..from + LISTENED], tone_hz(kicked));
+        assert!(
+            loudness < SILENT,
+            "seat {kicked} is heard at {loudness} behind its event"
         );
         // Once gone, it stays gone.
         let gone = shown.iter().position(|(_, shows)| !shows).expect("gone in the end");

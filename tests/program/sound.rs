@@ -10,7 +10,7 @@ const TONE_LEVEL: f64 = 0.08;
 const BEEP_LEVEL: f64 = 0.3;
 /// A seat is heard from a quarter of its level on, since on a loaded machine some of it is concealed; silent below a tenth.
 const HEARD: f64 = TONE_LEVEL / 4.0;
-const SILENT: f64 = TONE_LEVEL / 10.0;
+pub const SILENT: f64 = TONE_LEVEL / 10.0;
 /// A tenth of a second: tones that are 100 Hz apart are told apart.
 const LISTEN: usize = 4_800;
 
@@ -96,19 +96,20 @@ pub fn beep_starts(samples: &[f32], seat: u8) -> Vec<usize> {
     const WINDOW: usize = 240;
     const STEP: usize = 24;
     const QUIET: usize = 24_000;
+    let is_loud = |from: &usize| level(&samples[*from..from + WINDOW], beep_hz(seat)) >= BEEP_LEVEL / 2.0;
     let mut starts = Vec::new();
-    let mut loud_until = None;
-    for from in (0..samples.len().saturating_sub(WINDOW)).step_by(STEP) {
-        if level(&samples[from..from + WINDOW], beep_hz(seat)) < BEEP_LEVEL / 2.0 {
-            continue;
-        }
-        // Half of the amplitude: the beginning is in the window's middle.
-        let middle = from + WINDOW / 2;
+    let mut loud_until = 0;
+    for loud in (0..samples.len().saturating_sub(WINDOW))
+        .step_by(WINDOW)
+        .filter(is_loud)
+    {
         // The very first may have been cut off.
-        if loud_until.unwrap_or_default() + QUIET < middle {
-            starts.push(middle);
+        if loud_until + QUIET < loud {
+            let first = (loud - WINDOW..=loud).step_by(STEP).find(is_loud);
+            // Half of the amplitude: the beginning is in the window's middle.
+            starts.push(first.unwrap_or(loud) + WINDOW / 2);
         }
-        loud_until = Some(middle);
+        loud_until = loud;
     }
     starts
 }

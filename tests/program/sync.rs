@@ -202,14 +202,13 @@ async fn who_joins_late_is_in_time() {
 }
 
 /// 100 ppm take seven minutes to become the 45 ms that may not be exceeded, so a third participant's sound card is 60 times
-/// as far off. Timed by its samples alone, without its sender reports, its sound would be early or late by 6 ms more each
-/// second; by its reports, which are averaged over up to 20 s, and whose slope is believed up to 500 ppm, it is late by
-/// half of that at most. Its clock is fast: what lags behind it plays the beep late, and so adds to nothing that a flash,
-/// which waits for the next picture, is late by.
+/// as far off. By the count of its samples alone, its sound would be 6 ms further off each second: 72 ms in the end. By its
+/// sender reports, which are averaged over up to 20 s, and whose slope is believed up to 500 ppm, it is late by half of that
+/// at most. Its clock is fast, so that a beep is what comes late: it makes up for what a flash is late by, which waits for
+/// the next picture.
 #[tokio::test(flavor = "multi_thread")]
 async fn clocks_that_drift_apart_are_followed() {
     const EXAGGERATED_PPM: f64 = 6_000.0;
-    /// In which that becomes 72 ms.
     const SPAN_S: u32 = 12;
     let _turn = turn().await;
     let node = Node::start(2, &["amy", "ben"]).await;
