@@ -105,8 +105,9 @@ async fn layouts_and_bitrates_change_between_pictures_and_cost_no_keyframe() {
     let program = json!({ "video": { "gop_ms": GOP_MS } });
     let node = Node::with_room(2, json!({ "program": program }), &["amy", "ben"]).await;
     let mut cameras = Vec::new();
-    for seat in 0..3 {
-        cameras.push(Publisher::start(&node, Show::new(seat, 640, 360, FPS)).await);
+    // Of some of them a new layout shows what was there before.
+    for (seat, fps) in (0..).zip([FPS, 15, 10]) {
+        cameras.push(Publisher::start(&node, Show::new(seat, 640, 360, fps)).await);
     }
     let mut watcher = Watcher::start(&node, "zoe", FPS).await;
     let is =
