@@ -328,9 +328,14 @@ impl Core {
                 mixing.sound.speakers.remove(seat);
             }
         }
-        let before = inputs.len();
-        inputs.retain(|id, _| plan.sources.iter().filter(wanted).any(|source| source.id == *id));
-        *wants_others |= inputs.len() != before;
+        let is_planned = |id: &SourceId| plan.sources.iter().filter(wanted).any(|source| source.id == *id);
+        let gone: Vec<SourceId> = inputs.keys().copied().filter(|id| !is_planned(id)).collect();
+        *wants_others |= !gone.is_empty();
+        for input in gone.iter().filter_map(|id| inputs.remove(id)) {
+            if let Some(mixing) = mixing {
+                mixing.sound.take_leave(input);
+            }
+        }
         drawn.retain(|id| plan.sources.iter().any(|source| source.id == *id));
         for source in plan.sources.iter().filter(wanted) {
             let input = match inputs.entry(source.id) {

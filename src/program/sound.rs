@@ -21,6 +21,8 @@ pub(super) struct Sound {
     /// Beginnings of blocks.
     grid: Grid,
     mixed: Box<Block>,
+    /// Of sources that are gone since the last block, to fade out in the next one. As many as were inputs 20 ms ago, at most.
+    leaving: Vec<Input>,
 }
 
 impl Sound {
@@ -32,6 +34,7 @@ impl Sound {
             encoder: OpusEncoder::new(settings.bitrate_kbps.saturating_mul(1000))?,
             grid: Grid::new(now, BLOCKS_PER_SECOND),
             mixed: Box::new([0.0; 2 * PAIRS]),
+            leaving: Vec::new(),
         })
     }
 
@@ -48,6 +51,12 @@ impl Sound {
     pub fn next(&self) -> Instant {
         // what comes out of the mixer is that much older
         self.grid.next() - Mixer::DELAY
+    }
+
+    /// An input that is gone: its voice would click, were it cut off where it is.
+    pub fn take_leave(&mut self, mut input: Input) {
+        input.end();
+        self.leaving.push(input);
     }
 
     /// The end of the block that is going on.
@@ -84,8 +93,13 @@ impl Sound {
             for (seat, level) in levels {
                 others |= self.speakers.handle_level(seat, level, at).is_some();
             }
-            let blocks: Vec<(SeatIndex, &Block)> = inputs.values().filter_map(Input::block).collect();
+            for input in &mut self.leaving {
+                input.pull(at);
+            }
+            let voices = inputs.values().chain(&self.leaving);
+            let blocks: Vec<(SeatIndex, &Block)> = voices.filter_map(Input::block).collect();
             self.mixer.mix(&blocks, &mut self.mixed);
+            self.leaving.clear();
             each(self.encoder.encode(&self.mixed[..]), begins);
         }
         others

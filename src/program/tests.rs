@@ -4,7 +4,8 @@ use super::core::Core;
 use super::*;
 use crate::demo::Clip;
 use crate::forward::{Permission, SeatIndex, SourceInfo, SourceKind};
-use crate::mix::codec::{VideoDecoder, h264::H264Decoder};
+use crate::mix::codec::opus::{OpusDecoder, OpusEncoder, PACKET_PAIRS_MAX};
+use crate::mix::codec::{AudioDecoder, AudioEncoder, VideoDecoder, h264::H264Decoder};
 use crate::mix::layout::{Layout, Present};
 use crate::mix::picture::Size;
 use crate::room::{ProgramMode, ProgramSettings};
@@ -239,6 +240,18 @@ impl Stage {
         assert_eq!(self.pictures().len(), pictures.len() + 1, "all decode");
     }
 
+    /// Decodes all the sound so far; the left channel.
+    fn sound(&self) -> Vec<f32> {
+        let mut decoder = OpusDecoder::new().expect("a decoder");
+        let mut pcm = [0.0; 2 * PACKET_PAIRS_MAX];
+        let mut sound = vec![];
+        for (_, bytes) in &self.taken.audio {
+            let pairs = decoder.decode(bytes, &mut pcm).expect("Opus");
+            sound.extend(pcm[..2 * pairs].iter().step_by(2));
+        }
+        sound
+    }
+
     /// Decodes all pictures so far and hands each one's mean luma of the left and of the right half to `each`.
     fn pictures(&self) -> Vec<(f64, f64)> {
         let mut frames = FrameAssembler::new(Codec::H264);
@@ -461,6 +474,50 @@ fn muted_pictures_are_gone_with_the_next_frame_and_nothing_else_stops() {
         (4..12).contains(&still),
         "an unchanged canvas is encoded seldom: {still}"
     );
+}
+
+#[test]
+fn who_leaves_fades_out() {
+    let (host, guest) = (source(HOST, 0), source(GUEST, 1));
+    // each of them ends a tone elsewhere in its wave
+    for blocks in 50..54 {
+        let mut stage = Stage::new(plan(&[host.clone(), guest.clone()]));
+        let mut encoder = OpusEncoder::new(96_000).expect("an encoder");
+        for block in 0..blocks {
+            let sine = |pair: u32| 0.5 * (std::f32::consts::TAU * 310.0 / 48_000.0 * pair as f32).sin();
+            let samples: Vec<f32> = (960 * block..960 * (block + 1))
+                .flat_map(|pair| [sine(pair); 2])
+                .collect();
+            let meta = Meta {
+                sequence: u64::from(block),
+                timestamp: 960 * block,
+                marker: false,
+                starts_keyframe: true,
+                codec: Codec::Opus,
+                arrival: stage.now,
+                extensions_len: 0,
+            };
+            let bytes = encoder.encode(&samples);
+            let packet = PacketView { meta, bytes };
+            let now = stage.now;
+            stage
+                .core
+                .handle_packet(GUEST, (MediaKind::Audio, LayerIndex(0)), packet, now);
+            stage.run(BLOCK);
+        }
+        stage.core.handle_plan(plan(std::slice::from_ref(&host)), stage.now);
+        stage.run(Duration::from_millis(300));
+
+        let sound = stage.sound();
+        let peak = |samples: &[f32]| samples.iter().fold(0.0, |peak: f32, sample| peak.max(sample.abs()));
+        let rest = sound.len() - 9_600;
+        assert!(peak(&sound[rest - 9_600..rest]) > 0.4, "it was heard");
+        assert!(peak(&sound[rest..]) < 0.001, "it is heard no more");
+        let steps = sound[rest - 9_600..].windows(2).map(|pair| (pair[1] - pair[0]).abs());
+        // the tone's own are 0.02
+        let step = steps.fold(0.0, f32::max);
+        assert!(step < 0.03, "a click of {step} behind {blocks} blocks");
+    }
 }
 
 #[test]

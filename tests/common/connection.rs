@@ -5,7 +5,7 @@ use crate::relay::{self, Loss};
 use crate::tap::{KeyframeRequests, NEAREST_THE_WIRE, Received, Tap};
 use async_trait::async_trait;
 use rtc::peer_connection::configuration::media_engine::{
-    MIME_TYPE_H264, MIME_TYPE_OPUS, MIME_TYPE_RTX, MIME_TYPE_VP8, MediaEngine,
+    MIME_TYPE_AV1, MIME_TYPE_H264, MIME_TYPE_OPUS, MIME_TYPE_RTX, MIME_TYPE_VP8, MIME_TYPE_VP9, MediaEngine,
 };
 use rtc::rtp_transceiver::rtp_sender::{RTCRtpCodec, RTCRtpCodecParameters, RtpCodecKind};
 use std::net::Ipv4Addr;
@@ -21,6 +21,8 @@ use webrtc::peer_connection::{
 pub const OPUS: u8 = 111;
 pub const H264: u8 = 102;
 pub const VP8: u8 = 96;
+pub const VP9: u8 = 98;
+pub const AV1: u8 = 45;
 
 pub fn codec(payload_type: u8) -> RTCRtpCodecParameters {
     let (mime_type, clock_rate, channels, fmtp) = match payload_type {
@@ -30,6 +32,8 @@ pub fn codec(payload_type: u8) -> RTCRtpCodecParameters {
             (MIME_TYPE_H264, 90_000, 0, fmtp.to_owned())
         }
         VP8 => (MIME_TYPE_VP8, 90_000, 0, String::new()),
+        VP9 => (MIME_TYPE_VP9, 90_000, 0, "profile-id=0".to_owned()),
+        AV1 => (MIME_TYPE_AV1, 90_000, 0, String::new()),
         repair => (MIME_TYPE_RTX, 90_000, 0, format!("apt={}", repair - 1)),
     };
     RTCRtpCodecParameters {

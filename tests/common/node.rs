@@ -104,6 +104,32 @@ impl Node {
         (status.as_u16(), serde_json::from_str(&text).expect("a problem as JSON"))
     }
 
+    pub async fn put_layout(&self, layout: Value) {
+        let path = format!("/v1/rooms/{ROOM}/layout");
+        self.call(Method::PUT, &path, Some(layout)).await;
+    }
+
+    pub async fn patch_program(&self, program: Value) {
+        let path = format!("/v1/rooms/{ROOM}/program");
+        self.call(Method::PATCH, &path, Some(program)).await;
+    }
+
+    /// Why that seat's camera is black or silent.
+    pub async fn explain(&self, seat: u8) -> Value {
+        let path = format!("/v1/rooms/{ROOM}/explain?seat={seat}");
+        self.call(Method::GET, &path, None).await
+    }
+
+    /// What the room says from now on, to the backend.
+    pub async fn listen(&self) -> reqwest::Response {
+        // For as long as it lasts.
+        let client = reqwest::Client::builder().no_proxy().build().unwrap();
+        let request = client.get(self.room_url("events")).bearer_auth(&self.service);
+        let response = request.header("accept", "text/event-stream").send().await.unwrap();
+        assert_eq!(response.status(), 200);
+        response
+    }
+
     /// As a browser's page does that is left.
     pub async fn end(&self, resource: &str) {
         self.call(Method::DELETE, resource, None).await;

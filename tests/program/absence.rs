@@ -2,8 +2,8 @@
 
 use crate::card::{arranged, color_in, color_of, is_near, whole};
 use crate::node::{HOST, Node};
-use crate::publisher::{Camera, Microphone, Publisher, Show};
-use crate::sound::heard;
+use crate::publisher::{Camera, Microphone, Publisher, Show, USERS};
+use crate::sound::{heard, level};
 use crate::turn;
 use crate::watcher::Watcher;
 use costage::mix::layout::{Layout, Placeholder};
@@ -14,6 +14,11 @@ use std::time::{Duration, Instant};
 const FPS: u32 = 30;
 /// From the answer to a mute, or a host's goodbye, to a picture without the host.
 const WITHIN: Duration = Duration::from_secs(1);
+/// Samples before somebody is unseated that are looked at as well: what is sent then is heard a moment later.
+const LISTENED: usize = 9_600;
+/// A tone that is cut off at a tenth of its level is louder than this in the heights; one that fades within 10 ms is not by
+/// far.
+const CLICK: f64 = 1e-4;
 
 fn size() -> Size {
     Size::even(640, 360).unwrap()
@@ -191,6 +196,51 @@ async fn a_room_without_voices_has_sound() {
     watcher
         .all_of(Duration::from_secs(2), "two seconds of the host", is_host)
         .await;
+    watcher.finish().await;
+    node.stop().await;
+}
+
+/// The loudest that is heard where neither tones nor fades are, but the end of a tone that is cut off is.
+fn click(samples: &[f32]) -> f64 {
+    const WINDOW: usize = 240;
+    let windows = samples.windows(WINDOW).step_by(WINDOW / 4);
+    let highs = windows.flat_map(|window| [9_000.0, 11_000.0, 13_000.0].map(|hz| level(window, hz)));
+    highs.fold(0.0, f64::max)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_unseated_ends_without_a_click() {
+    let _turn = turn().await;
+    let program = json!({ "program": { "mode": "mixed" } });
+    let node = Node::with_room(2, program, &USERS[1..4]).await;
+    let mut voices = Vec::new();
+    for seat in 0..4 {
+        let show = Show {
+            camera: if seat == 0 { Camera::Card } else { Camera::None },
+            microphone: if seat == 0 { Microphone::None } else { Microphone::Tone },
+            ..Show::new(seat, 320, 180, FPS)
+        };
+        voices.push(Publisher::start(&node, show).await);
+    }
+    let mut watcher = Watcher::start(&node, "zoe", FPS).await;
+    // At one of three ends of a tone it is far from zero.
+    for unseated in [3, 2, 1] {
+        let heard_now: Vec<u8> = (1..=unseated).collect();
+        watcher
+            .until("those who are there", |watcher| {
+                heard(&watcher.sound.samples, &heard_now)
+            })
+            .await;
+        let rest = Duration::from_millis(500);
+        watcher.all_of(rest, "half a second before", |_| Ok(())).await;
+        let samples = watcher.sound.samples.len();
+        let before = click(&watcher.sound.samples[samples - LISTENED..]);
+        node.unseat(unseated).await;
+        watcher.all_of(rest, "half a second behind", |_| Ok(())).await;
+        let during = click(&watcher.sound.samples[samples - LISTENED..]);
+        println!("seat {unseated}: {before:.6} before, {during:.6} at the end");
+        assert!(during < CLICK, "seat {unseated} ends with a click: {during:.6}");
+    }
     watcher.finish().await;
     node.stop().await;
 }

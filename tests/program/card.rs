@@ -2,7 +2,7 @@
 //! and the number of the frame.
 
 use costage::forward::{SeatIndex, SourceKind};
-use costage::mix::layout::{Layout, Present, Tile};
+use costage::mix::layout::{Fit, Layout, Present, Tile};
 use costage::mix::picture::{Picture, PictureView, Rect, Size};
 
 /// Of the seats: luma and chroma. Far from each other, and from background and placeholder, which are darker.
@@ -184,47 +184,137 @@ pub fn whole(size: Size) -> Rect {
     }
 }
 
+/// What a source sends.
+#[derive(Clone, Copy)]
+pub struct Filmed {
+    pub present: Present,
+    /// Whose colour and barcode; `None`: whatever.
+    pub card: Option<u8>,
+    pub size: Size,
+}
+
+impl Filmed {
+    pub fn camera(seat: u8, size: Size) -> Self {
+        Filmed {
+            present: camera(seat),
+            card: Some(seat),
+            size,
+        }
+    }
+
+    /// A camera of whose picture nothing is known.
+    pub fn whatever(seat: u8, size: Size) -> Self {
+        Filmed {
+            card: None,
+            ..Filmed::camera(seat, size)
+        }
+    }
+}
+
+fn camera(seat: u8) -> Present {
+    Present {
+        seat: SeatIndex(seat),
+        source: SourceKind::Camera,
+    }
+}
+
 /// The rectangles of these seats' cameras, in drawing order.
 pub fn tiles(layout: &Layout, canvas: Size, seats: &[u8]) -> Vec<Tile> {
-    let present = seats.iter().map(|seat| Present {
-        seat: SeatIndex(*seat),
-        source: SourceKind::Camera,
-    });
-    layout.arrange(canvas, &present.collect::<Vec<_>>())
+    let present: Vec<Present> = seats.iter().copied().map(camera).collect();
+    layout.arrange(canvas, &present)
 }
 
 /// The cards of these seats are in their places, all others are not there: their readings; or what is wrong.
 pub fn arranged(picture: &Picture, layout: &Layout, seats: &[u8], size: Size) -> Result<Vec<Reading>, String> {
-    let tiles = tiles(layout, picture.size(), seats);
-    let background = color_of(layout.background.color);
-    let covered = |tile: &Tile, at: usize| {
-        let inside = |over: &Tile| {
-            let (one, other) = (tile.rect, over.rect);
-            one.x < other.x + other.width
-                && other.x < one.x + one.width
-                && one.y < other.y + other.height
-                && other.y < one.y + one.height
-        };
-        tiles[at + 1..].iter().any(inside)
-    };
+    let cameras: Vec<Filmed> = seats.iter().map(|seat| Filmed::camera(*seat, size)).collect();
+    arranged_of(picture, layout, &cameras)
+}
+
+/// The same of any sources.
+pub fn arranged_of(picture: &Picture, layout: &Layout, sources: &[Filmed]) -> Result<Vec<Reading>, String> {
+    let present: Vec<Present> = sources.iter().map(|source| source.present).collect();
+    let tiles = layout.arrange(picture.size(), &present);
     let check = |(at, tile): (usize, &Tile)| {
-        let seat = tile.seat.0;
-        let wrong = |what: String| format!("seat {seat} in {:?}: {what}", tile.rect);
-        let reading = read(picture, tile.rect, size).ok_or_else(|| wrong("no barcode".to_owned()))?;
-        if reading.seat != seat {
-            return Err(wrong(format!("the barcode of seat {}", reading.seat)));
-        }
-        // What lies above it hides these.
-        if !covered(tile, at) {
-            in_color(picture, tile.rect, seat).map_err(wrong)?;
-        }
-        // Rounded corners have no edge there.
-        if tile.radius == 0 && tiles.len() > 1 && !covered(tile, at) {
-            edges(picture, tile.rect, seat, background).map_err(wrong)?;
-        }
-        Ok(reading)
+        let is_its = |source: &&Filmed| (source.present.seat, source.present.source) == (tile.seat, tile.source);
+        let Filmed { card, size, .. } = *sources.iter().find(is_its).expect("a tile of one of them");
+        let card = card?;
+        let wrong = |what: String| format!("card {card} in {:?}: {what}", tile.rect);
+        Some(stands(picture, layout, &tiles, at, card, size).map_err(wrong))
     };
-    tiles.iter().enumerate().map(check).collect()
+    tiles.iter().enumerate().filter_map(check).collect()
+}
+
+/// A card is on the tile of this number, or what is wrong.
+fn stands(
+    picture: &Picture,
+    layout: &Layout,
+    tiles: &[Tile],
+    at: usize,
+    card: u8,
+    size: Size,
+) -> Result<Reading, String> {
+    let tile = &tiles[at];
+    let rect = seen(tile, size);
+    let reading = read(picture, rect, size).ok_or("no barcode")?;
+    if reading.seat != card {
+        return Err(format!("the barcode of card {}", reading.seat));
+    }
+    let covered = tiles[at + 1..].iter().any(|over| {
+        let (one, other) = (tile.rect, over.rect);
+        one.x < other.x + other.width
+            && other.x < one.x + one.width
+            && one.y < other.y + other.height
+            && other.y < one.y + one.height
+    });
+    // What lies above it hides these.
+    if !covered {
+        in_color(picture, rect, card)?;
+    }
+    // Rounded corners have no edge there.
+    if tile.radius == 0 && tiles.len() > 1 && !covered {
+        edges(picture, rect, card, color_of(layout.background.color))?;
+    }
+    if tile.fit == Fit::Contain {
+        bars(picture, tile.rect, rect, color_of(layout.placeholder.color))?;
+    }
+    Ok(reading)
+}
+
+/// What the picture covers of its tile.
+fn seen(tile: &Tile, size: Size) -> Rect {
+    if tile.fit != Fit::Contain {
+        return tile.rect;
+    }
+    let (width, height) = (size.width() as f64, size.height() as f64);
+    let (most_wide, most_high) = (f64::from(tile.rect.width), f64::from(tile.rect.height));
+    let scale = (most_wide / width).min(most_high / height);
+    let (width, height) = ((width * scale) as u16, (height * scale) as u16);
+    Rect {
+        x: tile.rect.x + (tile.rect.width - width) / 2,
+        y: tile.rect.y + (tile.rect.height - height) / 2,
+        width,
+        height,
+    }
+}
+
+/// What is left of a tile beside its picture is of this colour, at the middle of each side.
+fn bars(picture: &Picture, tile: Rect, inner: Rect, expected: [u8; 3]) -> Result<(), String> {
+    let right = tile.width - inner.width - (inner.x - tile.x);
+    let below = tile.height - inner.height - (inner.y - tile.y);
+    let (middle_x, middle_y) = (inner.x + inner.width / 2, inner.y + inner.height / 2);
+    let sides = [
+        (inner.x - tile.x, tile.x + (inner.x - tile.x) / 2, middle_y),
+        (right, inner.x + inner.width + right / 2, middle_y),
+        (inner.y - tile.y, middle_x, tile.y + (inner.y - tile.y) / 2),
+        (below, middle_x, inner.y + inner.height + below / 2),
+    ];
+    for (wide, x, y) in sides {
+        let found = color(picture, x.into(), y.into());
+        if i32::from(wide) > 4 * EDGE_PIXELS && !is_near(found, expected) {
+            return Err(format!("{found:?} and not {expected:?} in the bar at {x}, {y}"));
+        }
+    }
+    Ok(())
 }
 
 /// Above and below the barcode, away from labels at the lower left.
@@ -286,6 +376,21 @@ fn a_card_is_found_where_it_was_drawn_and_nowhere_else() {
     assert_eq!(found, Ok(vec![reading]));
     assert!(arranged(&card, &Layout::default(), &[6], size).is_err());
     assert!(arranged(&card, &Layout::default(), &[6, 7], size).is_err());
+    let screen = Filmed {
+        present: Present {
+            seat: SeatIndex(0),
+            source: SourceKind::Screen,
+        },
+        card: Some(7),
+        size,
+    };
+    // A screen is whole: what has its shape is found all over, what has another one between bars.
+    assert_eq!(arranged_of(&card, &Layout::default(), &[screen]), Ok(vec![reading]));
+    let upright = Filmed {
+        size: Size::even(180, 320).unwrap(),
+        ..screen
+    };
+    assert!(arranged_of(&card, &Layout::default(), &[upright]).is_err());
     let reads = (0..FRAMES).filter(|frame| {
         let reading = Reading { seat: 3, frame: *frame };
         Reading::of_bits(reading.bits() ^ 1 << 13).is_some()

@@ -2,15 +2,21 @@
 //! viewer decodes what `whep/program` sends, and finds everybody where they belong.
 
 mod absence;
+mod attack;
 mod auto;
 mod card;
 #[path = "../common/mod.rs"]
 mod common;
+mod events;
 mod grid;
+mod hostile;
 mod publisher;
+mod reformat;
 mod retune;
+mod screen;
 mod sound;
 mod sync;
+mod undecodable;
 #[cfg(feature = "vp8")]
 mod vp8;
 mod watcher;

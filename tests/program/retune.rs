@@ -1,14 +1,13 @@
 //! What is changed at run time lands on one picture, whole; forced modes.
 
 use crate::card::arranged;
-use crate::node::{Node, ROOM};
+use crate::node::Node;
 use crate::publisher::{Publisher, Show};
 use crate::turn;
 use crate::watcher::Watcher;
 use costage::forward::{SeatIndex, SourceKind};
 use costage::mix::layout::{Area, Color, CustomTile, Fit, Layout, Template};
 use costage::mix::picture::Size;
-use reqwest::Method;
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -16,16 +15,6 @@ const FPS: u32 = 30;
 
 fn size() -> Size {
     Size::even(640, 360).unwrap()
-}
-
-async fn put_layout(node: &Node, layout: Value) {
-    let path = format!("/v1/rooms/{ROOM}/layout");
-    node.call(Method::PUT, &path, Some(layout)).await;
-}
-
-async fn patch_program(node: &Node, program: Value) {
-    let path = format!("/v1/rooms/{ROOM}/program");
-    node.call(Method::PATCH, &path, Some(program)).await;
 }
 
 fn of(template: Template) -> Layout {
@@ -81,7 +70,7 @@ async fn a_layout_lands_on_one_picture() {
         (json!({ "template": "grid" }), Layout::default()),
     ];
     for (wanted, after) in changes {
-        put_layout(&node, wanted).await;
+        node.put_layout(wanted).await;
         watcher
             .until("the new layout", |watcher| {
                 let new = is(watcher, &after);
@@ -109,6 +98,65 @@ async fn a_layout_lands_on_one_picture() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn layouts_and_bitrates_change_between_pictures_and_cost_no_keyframe() {
+    // The longest there is: no keyframe is due while everything changes.
+    const GOP_MS: u32 = 10_000;
+    let _turn = turn().await;
+    let program = json!({ "video": { "gop_ms": GOP_MS } });
+    let node = Node::with_room(2, json!({ "program": program }), &["amy", "ben"]).await;
+    let mut cameras = Vec::new();
+    // Of some of them a new layout shows what was there before.
+    for (seat, fps) in (0..).zip([FPS, 15, 10]) {
+        cameras.push(Publisher::start(&node, Show::new(seat, 640, 360, fps)).await);
+    }
+    let mut watcher = Watcher::start(&node, "zoe", FPS).await;
+    let is =
+        |watcher: &Watcher, layout: &Layout| arranged(&watcher.shot.picture, layout, &[0, 1, 2], size()).map(|_| ());
+    let mut before = Layout::default();
+    watcher.until("the grid", |watcher| is(watcher, &before)).await;
+
+    let mut keyframes = 0;
+    let first = watcher.shot.timestamp;
+    for change in 0..10_u32 {
+        let after = of(if change % 2 == 0 {
+            Template::Float
+        } else {
+            Template::Grid
+        });
+        let name = if change % 2 == 0 { "float" } else { "grid" };
+        let kbps = 1_000 + 500 * (change % 4);
+        tokio::join!(
+            node.put_layout(json!({ "template": name })),
+            node.patch_program(json!({ "video": { "bitrate_kbps": kbps } })),
+        );
+        let mut seen = 0;
+        // Three more, which show that none goes back.
+        while seen < 3 {
+            watcher.advance("the next layout").await;
+            keyframes += usize::from(watcher.shot.keyframe);
+            let new = is(&watcher, &after);
+            let whole = if seen > 0 {
+                new.clone()
+            } else {
+                new.clone().or(is(&watcher, &before))
+            };
+            if let Err(why) = whole {
+                let seen = watcher.keep_picture("a mixture of layouts");
+                panic!("{}, change {change} to {name}: {why}; new: {new:?}", seen.display());
+            }
+            seen += usize::from(new.is_ok());
+        }
+        before = after;
+    }
+    // One may have been due, or a second, had all that taken longer.
+    let took_ms = watcher.shot.timestamp.wrapping_sub(first) / 90;
+    let due = 1 + took_ms / GOP_MS;
+    assert!(keyframes <= due as usize, "{keyframes} keyframes in {took_ms} ms");
+    watcher.finish().await;
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn another_size_comes_with_a_keyframe_on_the_same_connection() {
     let _turn = turn().await;
     let node = Node::start(2, &["amy"]).await;
@@ -118,7 +166,8 @@ async fn another_size_comes_with_a_keyframe_on_the_same_connection() {
     let is = |watcher: &Watcher| arranged(&watcher.shot.picture, &Layout::default(), &[0, 1], size()).map(|_| ());
     watcher.until("both", is).await;
     for (width, height) in [(960, 540), (360, 640)] {
-        patch_program(&node, json!({ "video": { "width": width, "height": height } })).await;
+        node.patch_program(json!({ "video": { "width": width, "height": height } }))
+            .await;
         let wanted = Size::even(width, height).unwrap();
         watcher
             .until("the new size", |watcher| {

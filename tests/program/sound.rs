@@ -10,13 +10,13 @@ const TONE_LEVEL: f64 = 0.08;
 const BEEP_LEVEL: f64 = 0.3;
 /// A seat is heard from a quarter of its level on, since on a loaded machine some of it is concealed; silent below a tenth.
 const HEARD: f64 = TONE_LEVEL / 4.0;
-const SILENT: f64 = TONE_LEVEL / 10.0;
+pub const SILENT: f64 = TONE_LEVEL / 10.0;
 /// A tenth of a second: tones that are 100 Hz apart are told apart.
 const LISTEN: usize = 4_800;
 
-/// In samples: how long a beep or a flash lasts, and how far apart they are.
-pub const BEEP: u64 = 4_800;
-pub const PERIOD: u64 = 48_000;
+/// In seconds: how long a beep or a flash lasts, and how far apart they are.
+const BEEP_S: f64 = 0.1;
+const PERIOD_S: f64 = 1.0;
 
 /// The tone of a seat; none is a multiple of another.
 pub fn tone_hz(seat: u8) -> f64 {
@@ -46,11 +46,16 @@ pub fn tone(seat: u8, from: u64) -> Vec<f32> {
     stereo(from, |at| TONE_LEVEL * sine(at, hz))
 }
 
-/// One beep at the beginning of each second.
-pub fn beeps(seat: u8, from: u64) -> Vec<f32> {
+/// A beep and a flash at the beginning of each second.
+pub fn is_loud(at_s: f64) -> bool {
+    at_s % PERIOD_S < BEEP_S
+}
+
+/// A packet's samples, of which there are `rate` a second.
+pub fn beeps(seat: u8, from: u64, rate: f64) -> Vec<f32> {
     let hz = beep_hz(seat);
     stereo(from, |at| {
-        let on = at % PERIOD < BEEP;
+        let on = is_loud(at as f64 / rate);
         if on { BEEP_LEVEL * sine(at, hz) } else { 0.0 }
     })
 }
@@ -91,19 +96,20 @@ pub fn beep_starts(samples: &[f32], seat: u8) -> Vec<usize> {
     const WINDOW: usize = 240;
     const STEP: usize = 24;
     const QUIET: usize = 24_000;
+    let is_loud = |from: &usize| level(&samples[*from..from + WINDOW], beep_hz(seat)) >= BEEP_LEVEL / 2.0;
     let mut starts = Vec::new();
-    let mut loud_until = None;
-    for from in (0..samples.len().saturating_sub(WINDOW)).step_by(STEP) {
-        if level(&samples[from..from + WINDOW], beep_hz(seat)) < BEEP_LEVEL / 2.0 {
-            continue;
-        }
-        // Half of the amplitude: the beginning is in the window's middle.
-        let middle = from + WINDOW / 2;
+    let mut loud_until = 0;
+    for loud in (0..samples.len().saturating_sub(WINDOW))
+        .step_by(WINDOW)
+        .filter(is_loud)
+    {
         // The very first may have been cut off.
-        if loud_until.unwrap_or_default() + QUIET < middle {
-            starts.push(middle);
+        if loud_until + QUIET < loud {
+            let first = (loud - WINDOW..=loud).step_by(STEP).find(is_loud);
+            // Half of the amplitude: the beginning is in the window's middle.
+            starts.push(first.unwrap_or(loud) + WINDOW / 2);
         }
-        loud_until = Some(middle);
+        loud_until = loud;
     }
     starts
 }
@@ -129,7 +135,7 @@ fn tones_are_told_apart() {
 
 #[test]
 fn a_beep_is_found_where_it_begins() {
-    let packets = (0..200).flat_map(|packet| beeps(1, packet * PACKET as u64));
+    let packets = (0..200).flat_map(|packet| beeps(1, packet * PACKET as u64, HZ));
     let samples: Vec<f32> = packets.step_by(2).collect();
     let starts = beep_starts(&samples, 1);
     // The first follows no silence.
