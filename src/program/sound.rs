@@ -26,17 +26,20 @@ pub(super) struct Sound {
 impl Sound {
     /// `None`: no memory for an encoder.
     pub fn new(settings: &ProgramAudio, now: Instant) -> Option<Self> {
-        Some(Sound {
+        let mut sound = Sound {
             mixer: Mixer::new(),
             speakers: Speakers::default(),
             encoder: OpusEncoder::new(settings.bitrate_kbps.saturating_mul(1000))?,
             grid: Grid::new(now, BLOCKS_PER_SECOND),
             mixed: Box::new([0.0; 2 * PAIRS]),
-        })
+        };
+        sound.change(settings);
+        Some(sound)
     }
 
     pub fn change(&mut self, settings: &ProgramAudio) {
         self.encoder.set_bitrate(settings.bitrate_kbps.saturating_mul(1000));
+        self.encoder.set_mono(settings.channels == 1);
     }
 
     /// The end of the block that is going on.

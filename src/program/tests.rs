@@ -352,6 +352,32 @@ fn muted_pictures_are_gone_with_the_next_frame_and_nothing_else_stops() {
 }
 
 #[test]
+fn one_channel_or_two_changes_with_the_next_block_and_nothing_begins_anew() {
+    let mut wanted = plan(&[source(HOST, 0)]);
+    wanted.settings.audio.channels = 1;
+    let mut stage = Stage::new(wanted.clone());
+    stage.publish(HOST);
+    stage.run(Duration::from_secs(1));
+    // how many channels a packet holds (RFC 6716 §3.1)
+    let is_stereo = |(_, packet): &(Meta, Vec<u8>)| packet[0] & 4 != 0;
+    let mono = stage.taken.audio.len();
+    assert!(mono >= 48 && !stage.taken.audio.iter().any(is_stereo));
+
+    wanted.settings.audio.channels = 2;
+    stage.core.handle_plan(wanted, stage.now);
+    stage.run(Duration::from_millis(900));
+    let stereo = &stage.taken.audio[mono..];
+    assert!(stereo.len() >= 44 && stereo.iter().all(is_stereo));
+    let sound = &stage.taken.audio;
+    assert!(sound.windows(2).all(|pair| {
+        let ((before, _), (after, _)) = (&pair[0], &pair[1]);
+        (after.sequence, after.timestamp) == (before.sequence + 1, before.timestamp + 960)
+    }));
+    let keyframes = stage.taken.video.iter().filter(|(meta, _)| meta.starts_keyframe);
+    assert_eq!(keyframes.count(), 1);
+}
+
+#[test]
 fn a_keyframe_that_is_asked_for_comes_at_once_but_not_often() {
     let mut stage = Stage::new(plan(&[source(HOST, 0)]));
     stage.publish(HOST);
