@@ -50,6 +50,8 @@ pub struct TileScene {
 pub enum Content {
     /// The source's pictures; the placeholder until the first of them.
     Live,
+    /// Pictures have stopped: the last of them, where there is one; the placeholder otherwise. None is drawn any more.
+    Frozen,
     /// Camera off, or nothing has come for long. The last picture is forgotten.
     Placeholder,
 }
@@ -237,7 +239,7 @@ impl Composer {
                 name: wanted.name.clone(),
             };
             let mut tile = match (wanted.content, last) {
-                (Content::Live, Some(last)) if last.live && last.stand_in.is_none() => {
+                (Content::Live | Content::Frozen, Some(last)) if last.stand_in.is_none() => {
                     last.refitted(wanted, rect, size, same_bars, self.quality, scene.placeholder.color)
                 }
                 (_, Some(last)) if last.picture.size() == size && last.stand_in.as_ref() == Some(&stand_in) => {

@@ -5,6 +5,7 @@
 //! Pictures are due on a grid of the frame rate, sound every 20 ms, both counted from the program's start. What comes late
 //! is left out (a picture) or made up for (sound); when the thread itself is late, pictures are skipped, sound is caught up.
 
+use super::absence::Absences;
 use super::input::{Input, Shown};
 use super::output::Output;
 use super::picture::Picture;
@@ -27,6 +28,7 @@ pub(super) struct Core {
     inputs: BTreeMap<SourceId, Input>,
     picture: Picture,
     scenery: Scenery,
+    absences: Absences,
     sound: Sound,
     output: Output,
     begun: Instant,
@@ -46,6 +48,7 @@ impl Core {
             inputs: BTreeMap::new(),
             picture: Picture::new(&plan, now)?,
             scenery: Scenery::new(&plan.layout),
+            absences: Absences::default(),
             sound: Sound::new(&plan.settings.audio, now)?,
             plan,
             begun: now,
@@ -206,14 +209,15 @@ impl Core {
         let picture = &mut self.picture;
         let utc_s = self.clock.unix_s(at);
         let clock_moved = self.scenery.has_clock() && picture.shown_s != utc_s;
-        if !std::mem::take(&mut picture.stale) && !clock_moved {
+        if !std::mem::take(&mut picture.stale) && !clock_moved && !self.absences.is_due(at) {
             return;
         }
         picture.shown_s = utc_s;
+        self.absences.settle(&self.plan, &self.inputs, at);
         let speakers = &self.sound.speakers;
         let scene = self
             .scenery
-            .scene(&self.plan, &self.inputs, speakers, picture.size, utc_s);
+            .scene(&self.plan, &self.absences, speakers, picture.size, utc_s);
         picture.composer.set_scene(scene);
         let stale: Vec<_> = picture.composer.stale().collect();
         for (seat, source) in stale {

@@ -11,6 +11,7 @@
 //! Time base: the monotonic clock, read once per turn; a picture shows what was due at its time, and its RTP timestamp and
 //! the sender reports say that time on the node's clock.
 
+mod absence;
 mod core;
 mod grid;
 mod input;

@@ -26,5 +26,9 @@ pub struct Seated {
     pub seat: SeatIndex,
     /// What the label says.
     pub name: Arc<str>,
+    pub user: Arc<str>,
+    /// Or locked.
     pub audio_muted: bool,
+    /// Or locked.
+    pub video_muted: bool,
 }

@@ -1,5 +1,7 @@
 //! A program in virtual time, from packets to packets, with the real codecs on a small canvas.
 
+mod absence;
+
 use super::core::Core;
 use super::*;
 use crate::demo::Clip;
@@ -66,7 +68,9 @@ fn plan(sources: &[SourceInfo]) -> Plan {
             .map(|source| Seated {
                 seat: source.seat,
                 name: source.user.clone(),
+                user: source.user.clone(),
                 audio_muted: false,
+                video_muted: false,
             })
             .collect(),
     }

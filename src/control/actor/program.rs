@@ -100,7 +100,9 @@ impl Actor {
             Some(Seated {
                 seat: SeatIndex(index),
                 name: person.name.as_deref().unwrap_or(person.user.as_str()).into(),
+                user: person.user.as_str().into(),
                 audio_muted: seat.flags.audio_muted || seat.flags.audio_locked,
+                video_muted: seat.flags.video_muted || seat.flags.video_locked,
             })
         });
         Plan {
