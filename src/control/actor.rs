@@ -17,6 +17,7 @@ mod turn;
 use super::audience::Audience;
 use super::inbox::Inbox;
 use super::program::{Making, Mixing};
+use super::program_size::ProgramSize;
 use super::reconcile::Actual;
 use super::registry::{Registry, RoomHandle, Ticket};
 use super::{Commanded, Patched, Position, Resource, Session, Subscription, random};
@@ -201,6 +202,7 @@ pub(super) struct Actor {
     audience: Audience,
     /// There has been media on a seat: the room has a program until it ends.
     program_begun: bool,
+    program_size: ProgramSize,
     mixing: Mixing,
     /// The program, while it is mixed.
     mixed: Option<Mixed>,
@@ -260,6 +262,7 @@ pub(super) fn spawn(id: RoomId, epoch: u64, room: Room, shared: Arc<Shared>) -> 
         peers: BTreeMap::new(),
         audience: Audience::default(),
         program_begun: false,
+        program_size: ProgramSize::default(),
         mixing: Mixing::default(),
         mixed: None,
         told,
@@ -337,8 +340,12 @@ impl Actor {
             Some(at) => saved.then_some(at + ENDED_READABLE),
             None => self.room.poll_timeout(),
         };
-        let mixing = self.mixing.poll_timeout();
-        room.into_iter().chain(self.saving.poll_timeout()).chain(mixing).min()
+        let program = self
+            .mixing
+            .poll_timeout()
+            .into_iter()
+            .chain(self.program_size.poll_timeout());
+        room.into_iter().chain(self.saving.poll_timeout()).chain(program).min()
     }
 
     fn handle_timeout(&mut self, now: Instant) {

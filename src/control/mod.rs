@@ -24,6 +24,7 @@ mod explain;
 mod inbox;
 mod placement;
 mod program;
+mod program_size;
 mod random;
 mod reconcile;
 mod registry;

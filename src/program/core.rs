@@ -81,7 +81,7 @@ impl Core {
     }
 
     pub fn handle_plan(&mut self, plan: Plan, now: Instant) {
-        if plan.settings != self.plan.settings {
+        if (plan.settings, plan.size) != (self.plan.settings, self.plan.size) {
             self.picture.change(&plan, now);
             self.sound.change(&plan.settings.audio);
         }

@@ -11,8 +11,6 @@ use std::time::{Duration, Instant};
 const UNCHANGED_INTERVAL: Duration = Duration::from_millis(500);
 /// Keyframes that viewers ask for come no more often than this.
 const KEYFRAME_INTERVAL: Duration = Duration::from_millis(500);
-/// The canvas without a host's picture to go by (API.md).
-const DEFAULT_SIZE: (u16, u16) = (1280, 720);
 
 pub(super) struct Picture {
     pub size: Size,
@@ -33,7 +31,7 @@ pub(super) struct Picture {
 
 impl Picture {
     pub fn new(plan: &Plan, now: Instant) -> Option<Self> {
-        Self::sized(plan, size(plan), now)
+        Self::sized(plan, plan.size, now)
     }
 
     fn sized(plan: &Plan, size: Size, now: Instant) -> Option<Self> {
@@ -55,7 +53,7 @@ impl Picture {
 
     /// Other settings: a new encoder only for another size or frame rate. One that can't be made leaves the old one.
     pub fn change(&mut self, plan: &Plan, now: Instant) {
-        let size = plan.settings.video.size.unwrap_or(self.size);
+        let size = plan.size;
         let settings = settings(plan, size);
         self.gop = Duration::from_millis(plan.settings.video.gop_ms.into());
         if (settings.size, settings.fps) == (self.settings.size, self.settings.fps) {
@@ -91,14 +89,6 @@ impl Picture {
         }
         Some(encoded)
     }
-}
-
-/// The canvas' size: as the settings say, or what the host sends, or the default.
-fn size(plan: &Plan) -> Size {
-    let host = plan.host_size.and_then(|(width, height)| Size::even(width, height));
-    let (width, height) = DEFAULT_SIZE;
-    let default = || Size::even(width, height).expect("neither is 0");
-    plan.settings.video.size.or(host).unwrap_or_else(default)
 }
 
 fn settings(plan: &Plan, size: Size) -> VideoSettings {

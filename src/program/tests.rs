@@ -46,16 +46,15 @@ fn source(id: SourceId, seat: u8) -> SourceInfo {
 }
 
 fn plan(sources: &[SourceInfo]) -> Plan {
-    let mut settings = ProgramSettings {
+    let settings = ProgramSettings {
         mode: ProgramMode::Mixed,
         ..ProgramSettings::default()
     };
-    settings.video.size = Size::even(320, 180);
     Plan {
         settings,
         layout: Layout::default(),
         sources: sources.into(),
-        host_size: Some((320, 180)),
+        size: Size::even(320, 180).expect("a size"),
         present: sources
             .iter()
             .map(|source| Present {
@@ -428,7 +427,7 @@ async fn who_started_a_program_learns_that_its_thread_has_ended() {
     let (worker, _told) = worker::Handle::fake();
     let programs = Programs::new(vec![worker]);
     let mut impossible = plan(&[source(HOST, 0)]);
-    impossible.settings.video.size = Size::even(8, 8);
+    impossible.size = Size::even(8, 8).expect("a size");
     let mut handle = programs.start(SourceId(9), impossible).expect("a thread");
     while !handle.has_ended() {
         handle.changed().await;

@@ -32,6 +32,7 @@ impl Actor {
             self.mixed = None;
             self.mixing.handle_end(now);
         }
+        self.settle_size(now);
         let settings = self.room.settings();
         let facts = Facts {
             settings: &settings.program,
@@ -108,7 +109,7 @@ impl Actor {
         Plan {
             settings: snapshot.settings.program,
             sources: sources.into(),
-            host_size: self.host_size(),
+            size: self.program_size.size(),
             people: seated.collect(),
             present: snapshot.present(),
             layout: snapshot.settings.layout,
@@ -145,9 +146,12 @@ impl Actor {
         }
     }
 
-    fn host_size(&self) -> Option<(u16, u16)> {
-        let camera = self.host_camera()?;
-        camera.width.zip(camera.height)
+    fn settle_size(&mut self, now: Instant) {
+        let camera = self.host_camera().filter(|camera| camera.video);
+        let host = camera.and_then(|camera| camera.width.zip(camera.height));
+        let fixed = self.room.settings().program.video.size;
+        self.program_size.settle(fixed, host, self.mixed.is_some(), now);
+        self.room.handle_canvas(self.program_size.size());
     }
 }
 
