@@ -114,10 +114,13 @@ mod tests {
         Size::even(width, height).expect("a size")
     }
 
-    /// The size and the time of the next decision in ms, after each step: when, what the host sends, whether it is mixed.
-    fn after(steps: &[(u64, Option<(u16, u16)>, bool)]) -> Vec<((usize, usize), Option<u128>)> {
+    /// When, in ms; what the host sends; whether it is mixed.
+    type Step = (u64, Option<(u16, u16)>, bool);
+
+    /// The size and the time of the next decision in ms, after each step.
+    fn after(steps: &[Step]) -> Vec<((usize, usize), Option<u128>)> {
         let (start, mut program) = (Instant::now(), ProgramSize::default());
-        let step = |&(ms, host, runs): &(u64, Option<(u16, u16)>, bool)| {
+        let step = |&(ms, host, runs): &Step| {
             program.settle(None, host, runs, start + Duration::from_millis(ms));
             let size = program.size();
             let due = program.poll_timeout().map(|at| (at - start).as_millis());

@@ -132,6 +132,12 @@ impl Composer {
             .map(|tile| (tile.seat, tile.source))
     }
 
+    /// The tiles of the scene, in drawing order.
+    pub fn tiles(&self) -> impl Iterator<Item = &layout::Tile> {
+        let tiles = self.scene.iter().flat_map(|scene| &scene.tiles);
+        tiles.map(|scene| &scene.tile)
+    }
+
     /// The newest picture of a source; of any size, which may be another each time. `false`: it is not shown, because there
     /// is no live tile for it or its planes are shorter than its size says.
     pub fn draw(&mut self, seat: SeatIndex, source: SourceKind, picture: PictureView<'_>) -> bool {

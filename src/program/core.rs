@@ -197,7 +197,7 @@ impl Core {
         if !self.live && self.is_awaited(at) {
             return None;
         }
-        let encoded = self.picture.encode(at)?;
+        let encoded = self.picture.encode(at, self.clock.unix_ms(at))?;
         self.output.picture(encoded, at, now, sink);
         self.metrics.pictures.inc();
         self.live = true;

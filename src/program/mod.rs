@@ -19,6 +19,7 @@ mod output;
 mod picture;
 mod plan;
 mod scene;
+mod sei;
 mod sound;
 #[cfg(test)]
 mod tests;

@@ -2,9 +2,11 @@
 
 use super::Plan;
 use super::grid::Grid;
+use super::sei::Sei;
 use crate::mix::codec::{EncodedPicture, VideoEncoder, VideoSettings, h264::H264Encoder};
 use crate::mix::compose::Composer;
 use crate::mix::picture::Size;
+use crate::room::ProgramSei;
 use std::time::{Duration, Instant};
 
 /// An unchanged canvas is encoded this seldom: players that count frames see that the stream lives.
@@ -19,6 +21,8 @@ pub(super) struct Picture {
     settings: VideoSettings,
     /// The longest time between keyframes.
     gop: Duration,
+    wanted_sei: ProgramSei,
+    sei: Sei,
     pub grid: Grid,
     pub keyframe_wanted: bool,
     last_keyframe: Option<Instant>,
@@ -42,6 +46,8 @@ impl Picture {
             encoder: H264Encoder::new(settings)?,
             settings,
             gop: Duration::from_millis(plan.settings.video.gop_ms.into()),
+            wanted_sei: plan.settings.video.sei,
+            sei: Sei::default(),
             grid: Grid::new(now, settings.fps),
             keyframe_wanted: true,
             last_keyframe: None,
@@ -56,6 +62,7 @@ impl Picture {
         let size = plan.size;
         let settings = settings(plan, size);
         self.gop = Duration::from_millis(plan.settings.video.gop_ms.into());
+        self.wanted_sei = plan.settings.video.sei;
         if (settings.size, settings.fps) == (self.settings.size, self.settings.fps) {
             self.encoder.set_bitrate(settings.bitrate_bps);
             self.settings = settings;
@@ -71,8 +78,8 @@ impl Picture {
         self.grid = Grid::new(next, self.settings.fps);
     }
 
-    /// The canvas as it is at `at`, unless it is as it was.
-    pub fn encode(&mut self, at: Instant) -> Option<EncodedPicture<'_>> {
+    /// The canvas as it is at `at`, unless it is as it was. `utc_ms`: the same time in milliseconds since 1970.
+    pub fn encode(&mut self, at: Instant, utc_ms: i64) -> Option<EncodedPicture<'_>> {
         let since = |earlier: Option<Instant>| earlier.map(|earlier| at.saturating_duration_since(earlier));
         let wanted = self.keyframe_wanted && since(self.last_keyframe).is_none_or(|since| since >= KEYFRAME_INTERVAL);
         let keyframe = wanted || since(self.last_keyframe).is_none_or(|since| since >= self.gop);
@@ -87,7 +94,8 @@ impl Picture {
             self.last_keyframe = Some(at);
             self.keyframe_wanted = false;
         }
-        Some(encoded)
+        let tiles = self.composer.tiles();
+        Some(self.sei.write(self.wanted_sei, encoded, utc_ms, self.size, tiles))
     }
 }
 

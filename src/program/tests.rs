@@ -1,6 +1,7 @@
 //! A program in virtual time, from packets to packets, with the real codecs on a small canvas.
 
 mod absence;
+mod sei;
 
 use super::core::Core;
 use super::*;
