@@ -86,11 +86,11 @@ pub(super) enum Request {
         viewer: Box<NewViewer>,
         reply: Reply<Result<Session, Refusal>>,
     },
-    /// The worker and the peer that a user's source comes in by, and how the program is made.
+    /// Where a user's source is, and the program it may be in.
     Locate {
         user: Option<UserId>,
         kind: SourceKind,
-        reply: Reply<(Option<(usize, PeerId)>, Making)>,
+        reply: Reply<Located>,
     },
     Resource {
         peer: PeerId,
@@ -107,6 +107,16 @@ pub(super) enum Request {
     },
     /// Close every peer and stream and end the task.
     Stop(Reply<()>),
+}
+
+/// What [`Request::Locate`] asks for.
+pub(super) struct Located {
+    /// The worker and the peer that the source comes in by.
+    pub peer: Option<(usize, PeerId)>,
+    /// How the program is made.
+    pub making: Making,
+    /// Why so, in words; empty while none is made.
+    pub why: String,
 }
 
 /// A viewer whose offer has been answered already, in its caller's task.
@@ -401,8 +411,9 @@ impl Actor {
                 let _ = reply.send(outcome);
             }
             Request::Locate { user, kind, reply } => {
-                let located = user.and_then(|user| self.locate(&user, kind));
-                let _ = reply.send((located, self.making()));
+                let peer = user.and_then(|user| self.locate(&user, kind));
+                let (making, why) = self.making_explained();
+                let _ = reply.send(Located { peer, making, why });
             }
             Request::Resource { peer, reply } => drop(reply.send(self.resource(peer))),
             Request::Patch { peer, fragment, reply } => drop(reply.send(self.patch(peer, fragment))),

@@ -9,6 +9,7 @@ mod common;
 mod grid;
 mod publisher;
 mod retune;
+mod size;
 mod sound;
 mod sync;
 #[cfg(feature = "vp8")]

@@ -2,6 +2,8 @@
 
 use super::{Actor, Media};
 use crate::control::program::{Facts, Making};
+use crate::control::reconcile::sources;
+use crate::control::why;
 use crate::forward::{SeatIndex, SourceId, SourceInfo, SourceKind};
 use crate::program::{Handle, Plan, Seated};
 use crate::room::{Desired, HOST_SEAT, ProgramMode, SourceStatus, UserId};
@@ -116,7 +118,27 @@ impl Actor {
         }
     }
 
-    pub(super) fn making(&self) -> Making {
+    /// How it is made now, and why so, in words.
+    pub(super) fn making_explained(&self) -> (Making, String) {
+        let (desired, settings) = (self.room.desired(), self.room.settings());
+        let facts = Facts {
+            settings: &settings.program,
+            layout: &settings.layout,
+            sources: &sources(&desired, &self.actual),
+            host_flows: self.host_camera().is_some_and(|camera| camera.video && camera.audio),
+            begun: self.program_begun && !desired.ended,
+            viewers: self.program_viewers(),
+        };
+        let making = self.making();
+        let why = match making {
+            Making::Mixed => why::mixed(facts),
+            Making::Passthrough => why::forwarded(facts),
+            Making::Off | Making::Unwatched => String::new(),
+        };
+        (making, why)
+    }
+
+    fn making(&self) -> Making {
         if self.room.settings().program.mode == ProgramMode::Off {
             Making::Off
         } else if self.mixed.as_ref().is_some_and(|mixed| mixed.handle.status().live) {
