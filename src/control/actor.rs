@@ -17,6 +17,7 @@ mod turn;
 use super::audience::Audience;
 use super::inbox::Inbox;
 use super::program::{Making, Running};
+use super::program_size::ProgramSize;
 use super::reconcile::Actual;
 use super::registry::{Registry, RoomHandle, Ticket};
 use super::{Commanded, Patched, Position, Resource, Session, Subscription, random};
@@ -85,11 +86,11 @@ pub(super) enum Request {
         viewer: Box<NewViewer>,
         reply: Reply<Result<Session, Refusal>>,
     },
-    /// The worker and the peer that a user's source comes in by, and how the program is made.
+    /// Where a user's source is, and the program it may be in.
     Locate {
         user: Option<UserId>,
         kind: SourceKind,
-        reply: Reply<(Option<(usize, PeerId)>, Making)>,
+        reply: Reply<Located>,
     },
     Resource {
         peer: PeerId,
@@ -106,6 +107,16 @@ pub(super) enum Request {
     },
     /// Close every peer and stream and end the task.
     Stop(Reply<()>),
+}
+
+/// What [`Request::Locate`] asks for.
+pub(super) struct Located {
+    /// The worker and the peer that the source comes in by.
+    pub peer: Option<(usize, PeerId)>,
+    /// How the program is made.
+    pub making: Making,
+    /// Why so, in words; empty while none is made.
+    pub why: String,
 }
 
 /// A viewer whose offer has been answered already, in its caller's task.
@@ -201,6 +212,7 @@ pub(super) struct Actor {
     audience: Audience,
     /// There has been media on a seat: the room has a program until it ends.
     program_begun: bool,
+    program_size: ProgramSize,
     running: Running,
     /// The program, while it runs.
     program: Option<Program>,
@@ -260,6 +272,7 @@ pub(super) fn spawn(id: RoomId, epoch: u64, room: Room, shared: Arc<Shared>) -> 
         peers: BTreeMap::new(),
         audience: Audience::default(),
         program_begun: false,
+        program_size: ProgramSize::default(),
         running: Running::default(),
         program: None,
         told,
@@ -337,7 +350,8 @@ impl Actor {
             Some(at) => saved.then_some(at + ENDED_READABLE),
             None => self.room.poll_timeout(),
         };
-        let program = self.running.poll_timeout();
+        let program = self.running.poll_timeout().into_iter();
+        let program = program.chain(self.program_size.poll_timeout());
         room.into_iter().chain(self.saving.poll_timeout()).chain(program).min()
     }
 
@@ -394,8 +408,9 @@ impl Actor {
                 let _ = reply.send(outcome);
             }
             Request::Locate { user, kind, reply } => {
-                let located = user.and_then(|user| self.locate(&user, kind));
-                let _ = reply.send((located, self.making()));
+                let peer = user.and_then(|user| self.locate(&user, kind));
+                let (making, why) = self.making_explained();
+                let _ = reply.send(Located { peer, making, why });
             }
             Request::Resource { peer, reply } => drop(reply.send(self.resource(peer))),
             Request::Patch { peer, fragment, reply } => drop(reply.send(self.patch(peer, fragment))),

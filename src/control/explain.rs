@@ -2,6 +2,7 @@
 //! sentences out. The first link that is broken is the answer; those behind it can't be judged and say so by their absence.
 
 use super::program::Making;
+use super::why::{codec_name, is_decoded};
 use crate::forward::{SeatIndex, SourceKind, TrackDiagnosis};
 use crate::mix::layout::{Layout, Present};
 use crate::mix::picture::Size;
@@ -25,6 +26,8 @@ pub(super) struct Facts<'a> {
     /// Somebody has POSTed to WHIP for this source; what the worker says of it, if it answers.
     pub publication: Option<Option<Diagnosis>>,
     pub making: Making,
+    /// Why it is made so; empty while none is made.
+    pub why: &'a str,
     pub layout: &'a Layout,
     /// Whose tiles there are.
     pub present: &'a [Present],
@@ -313,40 +316,55 @@ fn keyframe(video: &TrackDiagnosis, at: Instant) -> Explained {
     link(Link::Keyframe, health, sentence)
 }
 
-/// What the program decodes, in this build.
-fn is_decoded(codec: Codec) -> bool {
-    codec == Codec::H264 || (codec == Codec::Vp8 && cfg!(feature = "vp8"))
+/// Why a picture that comes in is not seen.
+fn undecoded(codec: Codec) -> String {
+    let able = [Codec::H264, Codec::Vp8].into_iter().filter(|codec| is_decoded(*codec));
+    let able: Vec<&str> = able.map(codec_name).collect();
+    format!(
+        "The picture is {}, and the program decodes {} only: its tile shows a placeholder; the stage shows the picture.",
+        codec_name(codec),
+        able.join(" and ")
+    )
 }
 
 fn program(facts: &Facts, links: &mut Vec<Explained>) {
+    let why = facts.why;
     let codec = publication(facts)
         .and_then(|diagnosis| diagnosis.video)
         .map(|video| video.codec);
     let host = facts.index == HOST_SEAT && facts.kind == SourceKind::Camera;
     let (health, sentence) = match (facts.making, codec) {
-        (Making::Mixed, Some(codec)) if !is_decoded(codec) => (
-            Health::Broken,
-            "The program can't decode the picture's codec and shows a placeholder; the stage shows the picture.",
+        (Making::Mixed, Some(codec)) if !is_decoded(codec) => (Health::Broken, undecoded(codec)),
+        (Making::Mixed, _) => (Health::Good, "The program decodes it.".to_owned()),
+        (Making::Passthrough, Some(codec)) if host && codec != Codec::H264 => {
+            let codec = codec_name(codec);
+            let sentence =
+                format!("The picture is {codec}, not H.264: the stage shows it, and the program can't forward it.");
+            (Health::Waiting, sentence)
+        }
+        _ => (
+            Health::Good,
+            "Nothing has to be decoded: packets are forwarded.".to_owned(),
         ),
-        (Making::Mixed, _) => (Health::Good, "The program decodes it."),
-        (Making::Passthrough, Some(codec)) if host && codec != Codec::H264 => (
-            Health::Waiting,
-            "The picture is not H.264: the stage shows it, and the program can't forward it.",
-        ),
-        _ => (Health::Good, "Nothing has to be decoded: packets are forwarded."),
     };
     links.push(link(Link::Decode, health, sentence));
     let (health, sentence) = match facts.making {
         Making::Off => (
             Health::Waiting,
-            "The room's program is off; the stage shows this source.",
+            "The room's program is off; the stage shows this source.".to_owned(),
         ),
-        Making::Unwatched => (Health::Waiting, "Nobody watches the program, so none is made."),
-        Making::Mixed => (Health::Good, "The program is mixed."),
-        Making::Passthrough if host => (Health::Good, "The program is this camera, forwarded untouched."),
+        Making::Unwatched => (
+            Health::Waiting,
+            "Nobody watches the program, so none is made.".to_owned(),
+        ),
+        Making::Mixed => (Health::Good, format!("The program is mixed: {why}.")),
+        Making::Passthrough if host => (
+            Health::Good,
+            format!("The program is this camera, forwarded untouched: {why}."),
+        ),
         Making::Passthrough => (
             Health::Waiting,
-            "The program is the host's camera, forwarded untouched; the stage shows this source.",
+            format!("The program is the host's camera, forwarded untouched: {why}; the stage shows this source."),
         ),
     };
     links.push(link(Link::Program, health, sentence));
@@ -429,6 +447,7 @@ mod tests {
             seat,
             publication,
             making: Making::Passthrough,
+            why: "nothing has to be composed",
             layout: &DEFAULT,
             present: &[],
             now,
@@ -521,6 +540,7 @@ mod tests {
         let all = [place(0), place(3)];
         let facts = |present, diagnosis| Facts {
             making: Making::Mixed,
+            why: "seats 0 and 3",
             present,
             ..facts(&guest, Some(Some(diagnosis)), now)
         };
@@ -530,9 +550,20 @@ mod tests {
         let said = explain(&facts(&all[..1], diagnosis));
         assert_eq!(last(&said), (Link::ZOrder, Health::Waiting));
         assert_eq!(said.summary, "The layout has no tile for it.");
-        diagnosis.video = Some(track(Codec::Av1, now));
-        let said = explain(&facts(&all, diagnosis));
-        assert!(said.summary.starts_with("The program can't decode"), "{}", said.summary);
+        let mixed = said.links.iter().find(|link| link.link == Link::Program);
+        assert_eq!(
+            mixed.map(|link| link.sentence.as_str()),
+            Some("The program is mixed: seats 0 and 3.")
+        );
+        for (codec, beginning) in [
+            (Codec::Av1, "The picture is AV1, and the program decodes H.264"),
+            (Codec::Vp9, "The picture is VP9, and the program decodes H.264"),
+        ] {
+            diagnosis.video = Some(track(codec, now));
+            let said = explain(&facts(&all, diagnosis));
+            assert!(said.summary.starts_with(beginning), "{}", said.summary);
+            assert!(said.summary.contains("a placeholder"), "{}", said.summary);
+        }
     }
 
     #[test]

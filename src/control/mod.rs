@@ -24,9 +24,11 @@ mod explain;
 mod inbox;
 mod placement;
 mod program;
+mod program_size;
 mod random;
 mod reconcile;
 mod registry;
+mod why;
 
 #[cfg(test)]
 mod tests;
@@ -434,8 +436,8 @@ impl Node {
             return Err(with_version(Refusal::new(Code::SeatIndexInvalid, why)));
         };
         let located = ask(&handle, |reply| Request::Locate { user, kind, reply }).await;
-        let (located, making) = located.ok_or_else(|| room_not_found(room))?;
-        let publication = match located {
+        let located = located.ok_or_else(|| room_not_found(room))?;
+        let publication = match located.peer {
             Some((worker, peer)) => Some(self.diagnose(worker, peer).await),
             None => None,
         };
@@ -445,7 +447,8 @@ impl Node {
             kind,
             seat,
             publication,
-            making,
+            making: located.making,
+            why: &located.why,
             layout: &snapshot.settings.layout,
             present: &snapshot.present(),
             now: snapshot.now,

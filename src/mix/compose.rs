@@ -50,6 +50,8 @@ pub struct TileScene {
 pub enum Content {
     /// The source's pictures; the placeholder until the first of them.
     Live,
+    /// Pictures have stopped: the last of them, where there is one; the placeholder otherwise. None is drawn any more.
+    Frozen,
     /// Camera off, or nothing has come for long. The last picture is forgotten.
     Placeholder,
 }
@@ -128,6 +130,12 @@ impl Composer {
             .iter()
             .filter(|tile| tile.stale)
             .map(|tile| (tile.seat, tile.source))
+    }
+
+    /// The tiles of the scene, in drawing order.
+    pub fn tiles(&self) -> impl Iterator<Item = &layout::Tile> {
+        let tiles = self.scene.iter().flat_map(|scene| &scene.tiles);
+        tiles.map(|scene| &scene.tile)
     }
 
     /// The newest picture of a source; of any size, which may be another each time. `false`: it is not shown, because there
@@ -237,7 +245,7 @@ impl Composer {
                 name: wanted.name.clone(),
             };
             let mut tile = match (wanted.content, last) {
-                (Content::Live, Some(last)) if last.live && last.stand_in.is_none() => {
+                (Content::Live | Content::Frozen, Some(last)) if last.stand_in.is_none() => {
                     last.refitted(wanted, rect, size, same_bars, self.quality, scene.placeholder.color)
                 }
                 (_, Some(last)) if last.picture.size() == size && last.stand_in.as_ref() == Some(&stand_in) => {

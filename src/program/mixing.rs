@@ -2,6 +2,7 @@
 //! those at which things are due.
 
 use super::Plan;
+use super::absence::Absences;
 use super::input::{Input, Shown};
 use super::picture::Picture;
 use super::scene::{self, Scenery};
@@ -24,6 +25,7 @@ pub(super) type Inputs = BTreeMap<SourceId, Input>;
 
 pub(super) struct Mixing {
     scenery: Scenery,
+    absences: Absences,
     pub picture: Picture,
     pub sound: Sound,
     since: Instant,
@@ -45,6 +47,7 @@ impl Mixing {
     pub fn new(plan: &Plan, metrics: &ProgramMetrics, now: Instant) -> Option<Self> {
         Some(Mixing {
             scenery: Scenery::new(&plan.layout),
+            absences: Absences::default(),
             picture: Picture::new(plan, now)?,
             sound: Sound::new(&plan.settings.audio, now)?,
             since: now,
@@ -55,7 +58,7 @@ impl Mixing {
     }
 
     pub fn handle_plan(&mut self, plan: &Plan, before: &Plan, now: Instant) {
-        if plan.settings != before.settings {
+        if (plan.settings, plan.size) != (before.settings, before.size) {
             self.picture.change(plan, now);
             self.sound.change(&plan.settings.audio);
         }
@@ -146,7 +149,7 @@ impl Mixing {
         if begins && self.is_awaited(inputs, now) {
             return (None, None);
         }
-        let encoded = self.picture.encode(at);
+        let encoded = self.picture.encode(at, clock.unix_ms(at));
         if encoded.is_some() {
             self.metrics.pictures.inc();
         }
@@ -158,12 +161,13 @@ impl Mixing {
         let picture = &mut self.picture;
         let utc_s = clock.unix_s(at);
         let clock_moved = self.scenery.has_clock() && picture.shown_s != utc_s;
-        if !std::mem::take(&mut picture.stale) && !clock_moved {
+        if !std::mem::take(&mut picture.stale) && !clock_moved && !self.absences.is_due(at) {
             return;
         }
         picture.shown_s = utc_s;
+        self.absences.settle(plan, inputs, at);
         let speakers = &self.sound.speakers;
-        let scene = self.scenery.scene(plan, inputs, speakers, picture.size, utc_s);
+        let scene = self.scenery.scene(plan, &self.absences, speakers, picture.size, utc_s);
         picture.composer.set_scene(scene);
         let stale: Vec<_> = picture.composer.stale().collect();
         for (seat, source) in stale {

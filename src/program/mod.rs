@@ -13,6 +13,7 @@
 //! Time base: the monotonic clock, read once per turn; a picture shows what was due at its time, and its RTP timestamp and
 //! the sender reports say that time on the node's clock.
 
+mod absence;
 mod core;
 mod elastic;
 mod grid;
@@ -23,6 +24,7 @@ mod output;
 mod picture;
 mod plan;
 mod scene;
+mod sei;
 mod sound;
 #[cfg(test)]
 mod tests;

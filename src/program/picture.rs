@@ -2,17 +2,17 @@
 
 use super::Plan;
 use super::grid::Grid;
+use super::sei::Sei;
 use crate::mix::codec::{EncodedPicture, VideoEncoder, VideoSettings, h264::H264Encoder};
 use crate::mix::compose::Composer;
 use crate::mix::picture::Size;
+use crate::room::ProgramSei;
 use std::time::{Duration, Instant};
 
 /// An unchanged canvas is encoded this seldom: players that count frames see that the stream lives.
 const UNCHANGED_INTERVAL: Duration = Duration::from_millis(500);
 /// Keyframes that viewers ask for come no more often than this.
 const KEYFRAME_INTERVAL: Duration = Duration::from_millis(500);
-/// The canvas without a host's picture to go by (API.md).
-const DEFAULT_SIZE: (u16, u16) = (1280, 720);
 
 pub(super) struct Picture {
     pub size: Size,
@@ -21,6 +21,8 @@ pub(super) struct Picture {
     settings: VideoSettings,
     /// The longest time between keyframes.
     gop: Duration,
+    wanted_sei: ProgramSei,
+    sei: Sei,
     pub grid: Grid,
     pub keyframe_wanted: bool,
     last_keyframe: Option<Instant>,
@@ -33,7 +35,7 @@ pub(super) struct Picture {
 
 impl Picture {
     pub fn new(plan: &Plan, now: Instant) -> Option<Self> {
-        Self::sized(plan, size(plan), now)
+        Self::sized(plan, plan.size, now)
     }
 
     fn sized(plan: &Plan, size: Size, now: Instant) -> Option<Self> {
@@ -44,6 +46,8 @@ impl Picture {
             encoder: H264Encoder::new(settings)?,
             settings,
             gop: Duration::from_millis(plan.settings.video.gop_ms.into()),
+            wanted_sei: plan.settings.video.sei,
+            sei: Sei::default(),
             grid: Grid::new(now, settings.fps),
             keyframe_wanted: true,
             last_keyframe: None,
@@ -55,9 +59,10 @@ impl Picture {
 
     /// Other settings: a new encoder only for another size or frame rate. One that can't be made leaves the old one.
     pub fn change(&mut self, plan: &Plan, now: Instant) {
-        let size = plan.settings.video.size.unwrap_or(self.size);
+        let size = plan.size;
         let settings = settings(plan, size);
         self.gop = Duration::from_millis(plan.settings.video.gop_ms.into());
+        self.wanted_sei = plan.settings.video.sei;
         if (settings.size, settings.fps) == (self.settings.size, self.settings.fps) {
             self.encoder.set_bitrate(settings.bitrate_bps);
             self.settings = settings;
@@ -88,8 +93,8 @@ impl Picture {
         self.last_keyframe = None;
     }
 
-    /// The canvas as it is at `at`, unless it is as it was.
-    pub fn encode(&mut self, at: Instant) -> Option<EncodedPicture<'_>> {
+    /// The canvas as it is at `at`, unless it is as it was. `utc_ms`: the same time in milliseconds since 1970.
+    pub fn encode(&mut self, at: Instant, utc_ms: i64) -> Option<EncodedPicture<'_>> {
         let since = |earlier: Option<Instant>| earlier.map(|earlier| at.saturating_duration_since(earlier));
         let wanted = self.keyframe_wanted && since(self.last_keyframe).is_none_or(|since| since >= KEYFRAME_INTERVAL);
         let keyframe = wanted || since(self.last_keyframe).is_none_or(|since| since >= self.gop);
@@ -104,16 +109,9 @@ impl Picture {
             self.last_keyframe = Some(at);
             self.keyframe_wanted = false;
         }
-        Some(encoded)
+        let tiles = self.composer.tiles();
+        Some(self.sei.write(self.wanted_sei, encoded, utc_ms, self.size, tiles))
     }
-}
-
-/// The canvas' size: as the settings say, or what the host sends, or the default.
-fn size(plan: &Plan) -> Size {
-    let host = plan.host_size.and_then(|(width, height)| Size::even(width, height));
-    let (width, height) = DEFAULT_SIZE;
-    let default = || Size::even(width, height).expect("neither is 0");
-    plan.settings.video.size.or(host).unwrap_or_else(default)
 }
 
 fn settings(plan: &Plan, size: Size) -> VideoSettings {

@@ -2,6 +2,7 @@
 
 use crate::forward::{SeatIndex, SourceInfo};
 use crate::mix::layout::{Layout, Present};
+use crate::mix::picture::Size;
 use crate::room::ProgramSettings;
 use std::sync::Arc;
 
@@ -12,8 +13,8 @@ pub struct Plan {
     pub layout: Layout,
     /// The room's sources, without the program itself; those that are not connected are awaited.
     pub sources: Arc<[SourceInfo]>,
-    /// Width and height of the host's camera in pixels, where it is known.
-    pub host_size: Option<(u16, u16)>,
+    /// The canvas: another one is another encoder.
+    pub size: Size,
     /// Whose tiles there are, in order of seats.
     pub present: Vec<Present>,
     /// Who sits where, in order of seats.
@@ -26,5 +27,9 @@ pub struct Seated {
     pub seat: SeatIndex,
     /// What the label says.
     pub name: Arc<str>,
+    pub user: Arc<str>,
+    /// Or locked.
     pub audio_muted: bool,
+    /// Or locked.
+    pub video_muted: bool,
 }

@@ -1,11 +1,12 @@
 //! From the plan and what comes in to what the canvas shows. Pure; the time of day is an argument.
 
 use super::Plan;
+use super::absence::Absences;
 use super::input::Input;
 use crate::forward::{SeatIndex, SourceId, SourceKind};
 use crate::mix::audio::Speakers;
-use crate::mix::compose::{self, Content, Scene, TileScene};
-use crate::mix::layout::{self, Layout};
+use crate::mix::compose::{self, Scene, TileScene};
+use crate::mix::layout::{self, Layout, Present};
 use crate::mix::picture::Size;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -63,25 +64,15 @@ impl Scenery {
     }
 
     /// What the canvas shows now. `utc_s`: seconds since 1970.
-    pub fn scene(
-        &self,
-        plan: &Plan,
-        inputs: &BTreeMap<SourceId, Input>,
-        speakers: &Speakers,
-        size: Size,
-        utc_s: i64,
-    ) -> Scene {
+    pub fn scene(&self, plan: &Plan, absences: &Absences, speakers: &Speakers, size: Size, utc_s: i64) -> Scene {
         let tiles = plan.layout.arrange(size, &plan.present);
         let labelled = plan.layout.labelled(tiles.len());
         let tiles = tiles.into_iter().map(|tile| {
             let person = plan.people.iter().find(|person| person.seat == tile.seat);
-            let input = input(inputs, tile.seat, tile.source);
+            let (seat, source) = (tile.seat, tile.source);
             let is_camera = tile.source == SourceKind::Camera;
             TileScene {
-                content: match input {
-                    Some(input) if input.shows_video() => Content::Live,
-                    _ => Content::Placeholder,
-                },
+                content: absences.content(Present { seat, source }),
                 name: person.map_or_else(|| Arc::from(""), |person| person.name.clone()),
                 label: labelled,
                 speaking: is_camera && labelled && speakers.speaking().any(|seat| seat == tile.seat),

@@ -28,18 +28,21 @@ pub(super) struct Sound {
 impl Sound {
     /// `None`: no memory for an encoder.
     pub fn new(settings: &ProgramAudio, now: Instant) -> Option<Self> {
-        Some(Sound {
+        let mut sound = Sound {
             mixer: Mixer::new(),
             speakers: Speakers::default(),
             encoder: OpusEncoder::new(settings.bitrate_kbps.saturating_mul(1000))?,
             grid: Grid::new(now, BLOCKS_PER_SECOND),
             mixed: Box::new([0.0; 2 * PAIRS]),
             leaving: Vec::new(),
-        })
+        };
+        sound.change(settings);
+        Some(sound)
     }
 
     pub fn change(&mut self, settings: &ProgramAudio) {
         self.encoder.set_bitrate(settings.bitrate_kbps.saturating_mul(1000));
+        self.encoder.set_mono(settings.channels == 1);
     }
 
     /// The next block leaves the mixer with what is due at `from`.

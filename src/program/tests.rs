@@ -1,5 +1,8 @@
 //! A program in virtual time, from packets to packets, with the real codecs on a small canvas.
 
+mod absence;
+mod sei;
+
 use super::core::Core;
 use super::*;
 use crate::demo::Clip;
@@ -46,16 +49,15 @@ fn source(id: SourceId, seat: u8) -> SourceInfo {
 }
 
 fn plan(sources: &[SourceInfo]) -> Plan {
-    let mut settings = ProgramSettings {
+    let settings = ProgramSettings {
         mode: ProgramMode::Mixed,
         ..ProgramSettings::default()
     };
-    settings.video.size = Size::even(320, 180);
     Plan {
         settings,
         layout: Layout::default(),
         sources: sources.into(),
-        host_size: Some((320, 180)),
+        size: Size::even(320, 180).expect("a size"),
         present: sources
             .iter()
             .map(|source| Present {
@@ -68,7 +70,9 @@ fn plan(sources: &[SourceInfo]) -> Plan {
             .map(|source| Seated {
                 seat: source.seat,
                 name: source.user.clone(),
+                user: source.user.clone(),
                 audio_muted: false,
+                video_muted: false,
             })
             .collect(),
     }
@@ -521,6 +525,32 @@ fn who_leaves_fades_out() {
 }
 
 #[test]
+fn one_channel_or_two_changes_with_the_next_block_and_nothing_begins_anew() {
+    let mut wanted = plan(&[source(HOST, 0)]);
+    wanted.settings.audio.channels = 1;
+    let mut stage = Stage::new(wanted.clone());
+    stage.publish(HOST);
+    stage.run(Duration::from_secs(1));
+    // how many channels a packet holds (RFC 6716 §3.1)
+    let is_stereo = |(_, packet): &(Meta, Vec<u8>)| packet[0] & 4 != 0;
+    let mono = stage.taken.audio.len();
+    assert!(mono >= 48 && !stage.taken.audio.iter().any(is_stereo));
+
+    wanted.settings.audio.channels = 2;
+    stage.core.handle_plan(wanted, stage.now);
+    stage.run(Duration::from_millis(900));
+    let stereo = &stage.taken.audio[mono..];
+    assert!(stereo.len() >= 44 && stereo.iter().all(is_stereo));
+    let sound = &stage.taken.audio;
+    assert!(sound.windows(2).all(|pair| {
+        let ((before, _), (after, _)) = (&pair[0], &pair[1]);
+        (after.sequence, after.timestamp) == (before.sequence + 1, before.timestamp + 960)
+    }));
+    let keyframes = stage.taken.video.iter().filter(|(meta, _)| meta.starts_keyframe);
+    assert_eq!(keyframes.count(), 1);
+}
+
+#[test]
 fn a_keyframe_that_is_asked_for_comes_at_once_but_not_often() {
     let mut stage = Stage::new(plan(&[source(HOST, 0)]));
     stage.publish(HOST);
@@ -567,7 +597,7 @@ async fn who_started_a_program_learns_that_its_thread_has_ended() {
     let (worker, _told) = worker::Handle::fake();
     let programs = Programs::new(vec![worker]);
     let mut impossible = plan(&[source(HOST, 0)]);
-    impossible.settings.video.size = Size::even(8, 8);
+    impossible.size = Size::even(8, 8).expect("a size");
     let mut handle = programs.start(SourceId(9), impossible).expect("a thread");
     while !handle.has_ended() {
         handle.changed().await;

@@ -12,6 +12,7 @@ use super::rules::{self, Action, Standing};
 use super::settings::{self, SEATS};
 use super::*;
 use crate::forward::{Permission, SeatIndex, SourceKind};
+use crate::mix::picture::Size;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
@@ -231,6 +232,8 @@ pub struct Room {
     pub(super) requests: Requests,
     pub(super) media: Media,
     pub(super) voices: Voices,
+    /// The program's size where the settings leave it to the host. Like media: news, not state of the room.
+    pub(super) canvas: Option<Size>,
     pub(super) audience: Audience,
     /// Whether the node has a place for one more publisher.
     pub(super) capacity: bool,
@@ -278,6 +281,7 @@ impl Room {
             requests: Requests::default(),
             media: Media::default(),
             voices: Voices::default(),
+            canvas: None,
             audience: Audience::default(),
             capacity: true,
             empty_since: Some(now),
@@ -508,6 +512,11 @@ impl Room {
         self.version
     }
 
+    /// The program has this size now.
+    pub fn handle_canvas(&mut self, size: Size) {
+        self.canvas = Some(size);
+    }
+
     pub fn settings(&self) -> &Settings {
         &self.settings
     }
@@ -540,6 +549,7 @@ impl Room {
             requests: self.requests.pending.values().cloned().collect(),
             hosts: self.hosts(),
             audience: self.audience.told,
+            canvas: self.settings.program.video.size.or(self.canvas),
             now,
         }
     }

@@ -340,6 +340,7 @@ impl Model {
             requests,
             hosts: self.hosts(),
             audience: 0,
+            canvas: self.settings.program.video.size,
             now,
         }
     }

@@ -18,6 +18,17 @@ pub enum ProgramMode {
     Off,
 }
 
+/// What mixed pictures say of themselves, as supplemental enhancement information (H.264 annex D).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ProgramSei {
+    #[default]
+    None,
+    /// The time they are of.
+    Timestamp,
+    /// And whose tiles are where.
+    Layout,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ProgramVideo {
     /// `None`: what the host sends.
@@ -28,6 +39,7 @@ pub struct ProgramVideo {
     pub bitrate_kbps: Option<u32>,
     /// The longest time between two keyframes.
     pub gop_ms: u32,
+    pub sei: ProgramSei,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,6 +66,8 @@ impl Default for ProgramVideo {
             bitrate_kbps: None,
             // What segments of HLS are cut to, and how long a CDN's viewer waits for a picture.
             gop_ms: 2_000,
+            // A few hundred bytes that most players throw away.
+            sei: ProgramSei::None,
         }
     }
 }
@@ -86,6 +100,7 @@ pub struct ProgramPatch {
     /// `Some(None)`: as the size has it.
     pub video_bitrate_kbps: Option<Option<u64>>,
     pub gop_ms: Option<u64>,
+    pub sei: Option<ProgramSei>,
     pub audio_bitrate_kbps: Option<u64>,
     pub channels: Option<u64>,
     pub always: Option<bool>,
@@ -144,6 +159,7 @@ impl ProgramSettings {
         if let Some(gop_ms) = patch.gop_ms {
             video.gop_ms = within("video.gop_ms", gop_ms, GOP_MS)?;
         }
+        video.sei = patch.sei.unwrap_or(video.sei);
         if let Some(kbps) = patch.audio_bitrate_kbps {
             self.audio.bitrate_kbps = within("audio.bitrate_kbps", kbps, AUDIO_KBPS)?;
         }

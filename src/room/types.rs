@@ -4,6 +4,7 @@ use super::program::{ProgramPatch, ProgramSettings};
 use super::request::{Request, RequestState};
 use crate::forward::{SeatIndex, SourceKind};
 use crate::mix::layout::{Layout, Present};
+use crate::mix::picture::Size;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -351,6 +352,8 @@ pub struct Snapshot {
     /// How many are here, as `audience` told it last: never different from what the events up to `seq` say, and at most a
     /// second old.
     pub audience: u64,
+    /// The program's size, where it is known.
+    pub canvas: Option<Size>,
     /// When this was taken, for `…_in_ms`.
     pub now: Instant,
 }

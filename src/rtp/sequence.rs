@@ -76,11 +76,18 @@ impl NtpClock {
 
     /// Seconds since 1970 at `now`, as far as the clock is true.
     pub fn unix_s(&self, now: Instant) -> i64 {
-        /// Seconds from 1900 to 1970.
-        const NTP_UNIX_S: i64 = 2_208_988_800;
         (self.at(now) >> 32).cast_signed() - NTP_UNIX_S
     }
+
+    /// Milliseconds since 1970 at `now`, as far as the clock is true.
+    pub fn unix_ms(&self, now: Instant) -> i64 {
+        let fraction = self.at(now) & u64::from(u32::MAX);
+        self.unix_s(now) * 1000 + ((fraction * 1000) >> 32).cast_signed()
+    }
 }
+
+/// Seconds from 1900 to 1970.
+const NTP_UNIX_S: i64 = 2_208_988_800;
 
 /// A duration as 32.32 fixed-point seconds.
 pub fn ntp_duration(duration: Duration) -> u64 {

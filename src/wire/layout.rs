@@ -546,7 +546,7 @@ pub struct LayoutInForce {
     in_force: Vec<TileInForce>,
 }
 
-/// In pixels; until the host's size is known, 1280 × 720.
+/// In pixels; without the host's picture, and where none was asked for, 1280 × 720.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Canvas)]
 struct CanvasOut {
@@ -570,7 +570,7 @@ struct TileInForce {
 impl From<&Snapshot> for LayoutInForce {
     fn from(snapshot: &Snapshot) -> Self {
         let (width, height) = USUAL_CANVAS;
-        let canvas = snapshot.settings.program.video.size.or(Size::even(width, height));
+        let canvas = snapshot.canvas.or(Size::even(width, height));
         let layout = &snapshot.settings.layout;
         let tiles = canvas.map(|canvas| layout.arrange(canvas, &snapshot.present()));
         let (width, height) = canvas.map_or((0, 0), |canvas| (canvas.width(), canvas.height()));

@@ -1,6 +1,6 @@
 //! How a program is made: `program` of a room, `PATCH …/program`.
 
-use crate::room::{ProgramMode, ProgramPatch, ProgramSettings, Refusal, Side, Snapshot};
+use crate::room::{ProgramMode, ProgramPatch, ProgramSei, ProgramSettings, Refusal, Side, Snapshot};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use utoipa::ToSchema;
 
@@ -42,7 +42,9 @@ enum IdleName {
 #[serde(deny_unknown_fields)]
 #[schema(as = ProgramVideo)]
 struct VideoForm {
-    /// In pixels: even, up to 1920 × 1080 or 1080 × 1920. `auto` (with `height`): what the host sends.
+    /// In pixels: even, up to 1920 × 1080 or 1080 × 1920. `auto` (with `height`): what the host's
+    /// camera keeps for its first 2 s, at the latest after 5 s; it stays until this is changed. Without a picture of the
+    /// host: 1280 × 720.
     width: Option<Amount>,
     height: Option<Amount>,
     /// 30.
@@ -53,6 +55,21 @@ struct VideoForm {
     /// The longest time between two keyframes; 2000.
     #[schema(minimum = 500, maximum = 10_000)]
     gop_ms: Option<u64>,
+    /// `none`.
+    sei: Option<SeiName>,
+}
+
+/// What each mixed picture says of itself: JSON in a `user_data_unregistered` SEI message (H.264 annex D) of the UUID
+/// `6f1d7c2a-9b54-4e0f-8a37-c05746e9d1b3`. `timestamp`: `{"utc_ms": …}`, milliseconds since 1970, the time in the program that
+/// the picture is of. `layout`: also, with each keyframe and with each picture that has another layout, `"canvas": [width,
+/// height], "tiles": [{"seat", "source", "x", "y", "w", "h"}]`, in pixels and in drawing order.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[schema(as = ProgramSei)]
+enum SeiName {
+    None,
+    Timestamp,
+    Layout,
 }
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
@@ -110,6 +127,11 @@ impl From<ProgramForm> for ProgramPatch {
             fps: video.fps,
             video_bitrate_kbps: video.bitrate_kbps.map(Amount::number),
             gop_ms: video.gop_ms,
+            sei: video.sei.map(|sei| match sei {
+                SeiName::None => ProgramSei::None,
+                SeiName::Timestamp => ProgramSei::Timestamp,
+                SeiName::Layout => ProgramSei::Layout,
+            }),
             audio_bitrate_kbps: audio.bitrate_kbps,
             channels: audio.channels,
             always: form.idle.map(|idle| matches!(idle, IdleName::Always)),
@@ -139,6 +161,11 @@ impl From<&ProgramSettings> for ProgramForm {
                 fps: Some(video.fps.into()),
                 bitrate_kbps: Some(Amount::of(video.bitrate_kbps.map(u64::from))),
                 gop_ms: Some(video.gop_ms.into()),
+                sei: Some(match video.sei {
+                    ProgramSei::None => SeiName::None,
+                    ProgramSei::Timestamp => SeiName::Timestamp,
+                    ProgramSei::Layout => SeiName::Layout,
+                }),
             }),
             audio: Some(AudioForm {
                 bitrate_kbps: Some(audio.bitrate_kbps.into()),
@@ -193,13 +220,16 @@ mod tests {
     fn settings_are_read_as_they_are_written() {
         let plain = serde_json::to_value(ProgramSettings::default()).expect("serialises");
         let written = json!({"mode": "auto",
-            "video": {"width": "auto", "height": "auto", "fps": 30, "bitrate_kbps": "auto", "gop_ms": 2000},
+            "video": {"width": "auto", "height": "auto", "fps": 30, "bitrate_kbps": "auto", "gop_ms": 2000, "sei": "none"},
             "audio": {"bitrate_kbps": 96, "channels": 2}, "idle": "on_demand"});
         assert_eq!(plain, written);
         assert_eq!(read(plain), Ok(ProgramSettings::default()));
-        for mode in ["auto", "mixed", "passthrough", "off"] {
+        for (mode, sei) in ["auto", "mixed", "passthrough", "off"]
+            .iter()
+            .zip(["none", "timestamp", "layout", "none"])
+        {
             let all = json!({"mode": mode,
-                "video": {"width": 720, "height": 1280, "fps": 60, "bitrate_kbps": 4000, "gop_ms": 1000},
+                "video": {"width": 720, "height": 1280, "fps": 60, "bitrate_kbps": 4000, "gop_ms": 1000, "sei": sei},
                 "audio": {"bitrate_kbps": 64, "channels": 1}, "idle": "always"});
             let settings = read(all.clone()).expect("fits");
             assert_eq!(serde_json::to_value(settings).expect("serialises"), all);

@@ -228,6 +228,7 @@ pub(super) mod tests {
             requests: Vec::new(),
             hosts: Default::default(),
             audience: 12,
+            canvas: None,
             now,
         }
     }

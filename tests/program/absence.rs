@@ -1,6 +1,6 @@
 //! The program lasts, whoever and whatever is missing, and always has picture and sound.
 
-use crate::card::{arranged, color_in, color_of, is_near, whole};
+use crate::card::{arranged, color_in, color_of, is_near, read, tiles, whole};
 use crate::node::{HOST, Node};
 use crate::publisher::{Camera, Microphone, Publisher, Show, USERS};
 use crate::sound::{heard, level};
@@ -141,6 +141,49 @@ async fn the_program_outlasts_the_hosts_connection() {
         .await;
     let _host = Publisher::start(&node, Show::new(0, 640, 360, FPS)).await;
     watcher.until("the host, back", is_host).await;
+    watcher.finish().await;
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_guest_whose_path_is_cut_stands_still_for_a_moment() {
+    let _turn = turn().await;
+    let node = Node::start(2, &["amy"]).await;
+    let _host = Publisher::start(&node, Show::new(0, 640, 360, FPS)).await;
+    let guest = Publisher::start(&node, Show::new(1, 640, 360, FPS)).await;
+    let mut watcher = Watcher::start(&node, "zoe", FPS).await;
+    let layout = Layout::default();
+    let both = |watcher: &Watcher| arranged(&watcher.shot.picture, &layout, &[0, 1], size()).map(|_| ());
+    watcher.until("both", both).await;
+
+    drop(guest);
+    let cut = Instant::now();
+    watcher
+        .all_of(Duration::from_millis(1_500), "the guest, standing still at last", both)
+        .await;
+    let (mut host_frames, mut guest_frames) = (vec![], vec![]);
+    watcher
+        .until("a placeholder instead of the guest", |watcher| {
+            let picture = &watcher.shot.picture;
+            let tiles = tiles(&layout, picture.size(), &[0, 1]);
+            let frame = |at: usize| read(picture, tiles[at].rect, size()).map(|reading| reading.frame);
+            host_frames.extend(frame(0));
+            guest_frames.extend(frame(1));
+            let found = color_in(picture, tiles[1].rect, 0.5, 0.1);
+            let gone = is_near(found, placeholder()) && frame(1).is_none();
+            gone.then_some(()).ok_or_else(|| format!("{found:?}"))
+        })
+        .await;
+    let took = watcher.shot.at.saturating_duration_since(cut);
+    // a second until nothing is known to come any more, and as long as a last picture stays
+    assert!(
+        (Duration::from_secs(2)..Duration::from_secs(6)).contains(&took),
+        "the placeholder came after {took:?}"
+    );
+    guest_frames.dedup();
+    assert_eq!(guest_frames.len(), 1, "it stood still: {guest_frames:?}");
+    let (first, last) = (host_frames.first(), host_frames.last());
+    assert!(first < last, "the host goes on: {first:?} to {last:?}");
     watcher.finish().await;
     node.stop().await;
 }

@@ -14,6 +14,7 @@ mod publisher;
 mod reformat;
 mod retune;
 mod screen;
+mod size;
 mod sound;
 mod sync;
 mod undecodable;

@@ -111,6 +111,7 @@ async fn a_wrong_field_is_named_and_the_layout_in_force_stays() {
         (json!({"video": {"fps": 61}}), "video.fps"),
         (json!({"video": {"bitrate_kbps": 5}}), "video.bitrate_kbps"),
         (json!({"video": {"gop_ms": -1}}), "video.gop_ms"),
+        (json!({"video": {"sei": "xml"}}), "video.sei"),
         (json!({"audio": {"channels": 3}}), "audio.channels"),
         (json!({"audio": {"codec": "opus"}}), "audio.codec"),
         (json!({"idle": "never"}), "idle"),
@@ -199,7 +200,7 @@ async fn the_room_shows_how_its_program_is_made() {
     assert_eq!(difference(&contract, "GET", "/v1/rooms/{room}", &room), None);
     assert_eq!(
         room.json["program"]["video"],
-        json!({"width": 720, "height": 1280, "fps": 30, "bitrate_kbps": "auto", "gop_ms": 2000})
+        json!({"width": 720, "height": 1280, "fps": 30, "bitrate_kbps": "auto", "gop_ms": 2000, "sei": "none"})
     );
     assert_eq!(
         (&room.json["program"]["mode"], &room.json["program"]["idle"]),
@@ -240,6 +241,7 @@ async fn the_room_shows_how_its_program_is_made() {
         ("layout", tile(0.5, 0.6), "layout.tiles[0].w"),
         ("layout", json!({"volumes": {"12": 1}}), "layout.volumes.12"),
         ("program", json!({"video": {"fps": 5}}), "program.video.fps"),
+        ("program", json!({"video": {"sei": "xml"}}), "program.video.sei"),
     ] {
         let mut room = json!({"room": "demo", "host": {"user": "ann"}});
         room[part] = body;

@@ -2,6 +2,8 @@
 
 use super::{Actor, Media};
 use crate::control::program::{Facts, Making};
+use crate::control::reconcile::sources;
+use crate::control::why;
 use crate::forward::{SeatIndex, SourceId, SourceInfo, SourceKind};
 use crate::program::{self as made, Handle, Plan, Seated};
 use crate::room::{Desired, HOST_SEAT, ProgramMode, SourceStatus, UserId};
@@ -32,6 +34,7 @@ impl Actor {
             self.program = None;
             self.running.handle_end(now);
         }
+        self.settle_size(now);
         let settings = self.room.settings();
         let facts = Facts {
             settings: &settings.program,
@@ -94,20 +97,40 @@ impl Actor {
             Some(Seated {
                 seat: SeatIndex(index),
                 name: person.name.as_deref().unwrap_or(person.user.as_str()).into(),
+                user: person.user.as_str().into(),
                 audio_muted: seat.flags.audio_muted || seat.flags.audio_locked,
+                video_muted: seat.flags.video_muted || seat.flags.video_locked,
             })
         });
         Plan {
             settings: snapshot.settings.program,
             sources: sources.into(),
-            host_size: self.host_size(),
+            size: self.program_size.size(),
             people: seated.collect(),
             present: snapshot.present(),
             layout: snapshot.settings.layout,
         }
     }
 
-    pub(super) fn making(&self) -> Making {
+    /// How it is made now, and why so, in words.
+    pub(super) fn making_explained(&self) -> (Making, String) {
+        let (desired, settings) = (self.room.desired(), self.room.settings());
+        let facts = why::Facts {
+            mode: settings.program.mode,
+            layout: &settings.layout,
+            sources: &sources(&desired, &self.actual),
+            host_flows: self.host_camera().is_some_and(|camera| camera.video && camera.audio),
+        };
+        let making = self.making();
+        let why = match making {
+            Making::Mixed => why::mixed(facts),
+            Making::Passthrough => why::forwarded(facts),
+            Making::Off | Making::Unwatched => String::new(),
+        };
+        (making, why)
+    }
+
+    fn making(&self) -> Making {
         let made = self.program.as_ref().map(|program| program.handle.status().making);
         match (self.room.settings().program.mode, made) {
             (ProgramMode::Off, _) => Making::Off,
@@ -136,9 +159,12 @@ impl Actor {
         }
     }
 
-    fn host_size(&self) -> Option<(u16, u16)> {
-        let camera = self.host_camera()?;
-        camera.width.zip(camera.height)
+    fn settle_size(&mut self, now: Instant) {
+        let camera = self.host_camera().filter(|camera| camera.video);
+        let host = camera.and_then(|camera| camera.width.zip(camera.height));
+        let fixed = self.room.settings().program.video.size;
+        self.program_size.settle(fixed, host, self.making() == Making::Mixed, now);
+        self.room.handle_canvas(self.program_size.size());
     }
 }
 

@@ -81,4 +81,6 @@ pub trait AudioEncoder: Send {
     /// 20 ms of interleaved stereo (960 pairs) → one packet.
     fn encode(&mut self, samples: &[f32]) -> &[u8];
     fn set_bitrate(&mut self, bitrate_bps: u32);
+    /// Whether packets hold one channel, the mean of both, instead of two: from the next one on.
+    fn set_mono(&mut self, mono: bool);
 }

@@ -106,6 +106,14 @@ impl AudioEncoder for OpusEncoder {
         // refused are only rates below the least, which it is not
         let _ = self.library.set_bitrate(Bitrate::Bits(bitrate));
     }
+
+    /// Each packet says itself how many it holds (RFC 6716 §3.1), and RTP says two either way (RFC 7587 §4.1): nobody has to
+    /// be told.
+    fn set_mono(&mut self, mono: bool) {
+        let channels = if mono { Channels::Mono } else { Channels::Stereo };
+        // refused are only more channels than the encoder takes, which is two
+        let _ = self.library.set_force_channels(Some(channels));
+    }
 }
 
 #[cfg(test)]
@@ -189,6 +197,42 @@ mod tests {
         }
         assert!(bits_per_second(0) <= 15_000);
         assert!(bits_per_second(u32::MAX) > 300_000);
+    }
+
+    #[test]
+    fn one_channel_is_the_mean_of_both_and_changes_from_packet_to_packet() {
+        let (mut encoder, mut decoder) = (OpusEncoder::new(96_000).unwrap(), OpusDecoder::new().unwrap());
+        let (mut heard, mut samples) = (Vec::new(), room());
+        for frame in 0..120 {
+            let mono = (40..80).contains(&frame);
+            encoder.set_mono(mono);
+            let packet = encoder.encode(&tones(frame, 440.0, 1000.0));
+            let channels = opus::packet::get_nb_channels(packet).unwrap();
+            assert_eq!(channels == Channels::Mono, mono, "packet {frame}");
+            assert_eq!(
+                decoder.decode(packet, &mut samples),
+                Some(FRAME_PAIRS),
+                "packet {frame}"
+            );
+            heard.extend_from_slice(&samples[..FRAME_PAIRS * 2]);
+        }
+        let of = |frames: std::ops::Range<usize>| &heard[frames.start * FRAME_PAIRS * 2..frames.end * FRAME_PAIRS * 2];
+        for (side, there, other) in [(0, 440.0, 1000.0), (1, 1000.0, 440.0)] {
+            for hz in [440.0, 1000.0] {
+                let level = amplitude(of(50..80), side, hz);
+                assert!(
+                    (0.13..0.17).contains(&level),
+                    "{hz} Hz is half as loud on both sides: {level}"
+                );
+            }
+            for frames in [10..40, 90..120] {
+                assert!(
+                    (0.25..0.35).contains(&amplitude(of(frames.clone()), side, there)),
+                    "{there} Hz"
+                );
+                assert!(amplitude(of(frames), side, other) < 0.01, "{other} Hz");
+            }
+        }
     }
 
     #[test]

@@ -275,6 +275,40 @@ fn a_source_without_pictures_has_a_placeholder_with_its_name() {
 }
 
 #[test]
+fn what_stands_still_keeps_its_picture_in_any_size_and_takes_no_other() {
+    let of = |content, rect| {
+        let tile = TileScene {
+            content,
+            ..tile(1, rect)
+        };
+        scene(vec![tile])
+    };
+    let (small, large) = (rect(0, 0, 80, 90), rect(0, 0, 160, 90));
+    let mut composer = with_scene(of(Content::Frozen, large));
+    let placeholder = composed(&mut composer);
+    assert!(
+        !draw(&mut composer, 1, &plain(size(64, 36), 90)),
+        "nothing was seen of it"
+    );
+
+    composer.set_scene(of(Content::Live, small));
+    assert!(draw(&mut composer, 1, &plain(size(64, 36), 90)));
+    for place in [small, large] {
+        composer.set_scene(of(Content::Frozen, place));
+        assert!(!draw(&mut composer, 1, &plain(size(64, 36), 200)));
+        assert_eq!(composer.wants(SeatIndex(1), SourceKind::Camera), None);
+        let canvas = composed(&mut composer);
+        let still = |x, y| at(&canvas, x, y) == level_of(90);
+        assert!(still(4, 4) && still(usize::from(place.width) - 4, 80));
+    }
+    composer.set_scene(of(Content::Live, large));
+    assert_eq!(at(&composed(&mut composer), 80, 45), level_of(90), "until the next one");
+    composer.set_scene(of(Content::Placeholder, large));
+    composer.set_scene(of(Content::Frozen, large));
+    assert_eq!(composed(&mut composer), placeholder, "what is forgotten is forgotten");
+}
+
+#[test]
 fn what_another_tile_covers_is_not_wanted() {
     let whole = rect(0, 0, 160, 90);
     let mut composer = with_scene(scene(vec![tile(0, rect(10, 10, 20, 20)), tile(1, whole)]));

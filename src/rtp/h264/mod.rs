@@ -5,11 +5,15 @@
 mod depacketizer;
 mod packetizer;
 mod parameters;
+mod sei;
 
 pub(crate) use depacketizer::Depacketizer;
 pub use packetizer::{PAYLOAD_MAX, Packetizer};
 
 pub use parameters::SequenceParameters;
+#[cfg(test)]
+pub(crate) use sei::tests::user_data;
+pub use sei::with_user_data;
 
 /// NAL unit types (H.264 table 7-1, RFC 6184 §5.2).
 const SPS: u8 = 7;

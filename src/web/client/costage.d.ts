@@ -166,6 +166,8 @@ export interface ProgramSettings {
     fps?: number;
     bitrate_kbps?: number | "auto";
     gop_ms?: number;
+    /** What each mixed picture says of itself. */
+    sei?: "none" | "timestamp" | "layout";
   };
   audio?: { bitrate_kbps?: number; channels?: number };
   idle?: "on_demand" | "always";

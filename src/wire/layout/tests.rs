@@ -238,7 +238,7 @@ fn the_rectangles_in_force_are_of_whoever_has_come() {
         {"seat": 0, "x": 0.25, "y": 0.25, "w": 0.5, "h": 0.25, "z": -1},
         {"seat": 3, "x": 0, "y": 0, "w": 1, "h": 1}]}))
     .expect("a layout");
-    snapshot.settings.program.video.size = Size::even(400, 800);
+    snapshot.canvas = Size::even(400, 800);
     let in_force = serde_json::to_value(LayoutInForce::from(&snapshot)).expect("serialises");
     assert_eq!(in_force["canvas"], json!({"width": 400, "height": 800}));
     let tiles = json!([
