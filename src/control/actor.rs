@@ -6,6 +6,7 @@
 //! is taken already: a slow disk delays answers and events, never what the workers are told.
 //! Time base: the monotonic clock, read once per turn; records carry the wall clock.
 
+mod capacity;
 mod log;
 mod media;
 mod peers;
@@ -22,7 +23,7 @@ use super::registry::{Registry, RoomHandle, Ticket};
 use super::{Commanded, Patched, Position, Resource, Session, Subscription, random};
 use crate::events::Hub;
 use crate::forward::{SlotReport, SourceId, SourceKind, View};
-use crate::program::Programs;
+use crate::program::{Programs, Reservation, Step};
 use crate::room::{
     Code, Command, Member, Notice, Phase, Principal, Refusal, Room, RoomId, Settings, Snapshot, SourceStatus, UserId,
 };
@@ -85,11 +86,10 @@ pub(super) enum Request {
         viewer: Box<NewViewer>,
         reply: Reply<Result<Session, Refusal>>,
     },
-    /// The worker and the peer that a user's source comes in by, and how the program is made.
     Locate {
         user: Option<UserId>,
         kind: SourceKind,
-        reply: Reply<(Option<(usize, PeerId)>, Making)>,
+        reply: Reply<Located>,
     },
     Resource {
         peer: PeerId,
@@ -106,6 +106,15 @@ pub(super) enum Request {
     },
     /// Close every peer and stream and end the task.
     Stop(Reply<()>),
+}
+
+/// On its way from a source into the program.
+pub(super) struct Located {
+    /// The worker and the peer that it comes in by.
+    pub peer: Option<(usize, PeerId)>,
+    pub making: Making,
+    /// How the program is made, where that is less than what is set.
+    pub step: Option<Step>,
 }
 
 /// A viewer whose offer has been answered already, in its caller's task.
@@ -204,6 +213,8 @@ pub(super) struct Actor {
     mixing: Mixing,
     /// The program, while it is mixed.
     mixed: Option<Mixed>,
+    /// What the program takes of the node.
+    reservation: Reservation,
     told: Told,
     /// Of this turn so far.
     notices: Vec<Notice>,
@@ -232,6 +243,8 @@ struct Told {
     places_kept: usize,
     /// The sources whose first frame in the program was told.
     drawn: BTreeSet<SourceId>,
+    /// How the program is made, where that is less than what is set.
+    step: Option<Step>,
     /// Seat 0 waits for its host to come back.
     host_away: bool,
     webhook: serde_json::Value,
@@ -254,6 +267,7 @@ pub(super) fn spawn(id: RoomId, epoch: u64, room: Room, shared: Arc<Shared>) -> 
         handle: requests.downgrade(),
         inbox: inbox.clone(),
         hub: hub.clone(),
+        reservation: shared.programs.reserve(),
         shared,
         room,
         actual: Actual::default(),
@@ -394,8 +408,11 @@ impl Actor {
                 let _ = reply.send(outcome);
             }
             Request::Locate { user, kind, reply } => {
-                let located = user.and_then(|user| self.locate(&user, kind));
-                let _ = reply.send((located, self.making()));
+                let _ = reply.send(Located {
+                    peer: user.and_then(|user| self.locate(&user, kind)),
+                    making: self.making(),
+                    step: self.program_step(),
+                });
             }
             Request::Resource { peer, reply } => drop(reply.send(self.resource(peer))),
             Request::Patch { peer, fragment, reply } => drop(reply.send(self.patch(peer, fragment))),
@@ -413,8 +430,9 @@ impl Actor {
     }
 
     fn command(&mut self, by: &Principal, command: Command, reply: Reply<Result<Commanded, Refusal>>, now: Instant) {
-        self.room.handle_capacity(self.shared.registry.has_place());
-        let outcome = self.room.handle_command(by, command, now);
+        self.room.handle_capacity(self.capacity());
+        let permitted = self.may_change(by, &command);
+        let outcome = permitted.and_then(|()| self.room.handle_command(by, command, now));
         self.settle(now);
         let answer = match outcome {
             Ok(committed) => Some(Answer::Commanded {

@@ -3,8 +3,10 @@
 
 use super::program::Making;
 use crate::forward::{SeatIndex, SourceKind, TrackDiagnosis};
+use crate::mix::compose::Quality;
 use crate::mix::layout::{Layout, Present};
 use crate::mix::picture::Size;
+use crate::program::Step;
 use crate::room::{HOST_SEAT, Occupancy, Phase, Seat};
 use crate::rtp::Codec;
 use crate::worker::Diagnosis;
@@ -25,6 +27,8 @@ pub(super) struct Facts<'a> {
     /// Somebody has POSTed to WHIP for this source; what the worker says of it, if it answers.
     pub publication: Option<Option<Diagnosis>>,
     pub making: Making,
+    /// How the program is made, where that is less than what is set.
+    pub step: Option<Step>,
     pub layout: &'a Layout,
     /// Whose tiles there are.
     pub present: &'a [Present],
@@ -336,18 +340,16 @@ fn program(facts: &Facts, links: &mut Vec<Explained>) {
         _ => (Health::Good, "Nothing has to be decoded: packets are forwarded."),
     };
     links.push(link(Link::Decode, health, sentence));
+    let waits = |sentence: &str| (Health::Waiting, sentence.to_owned());
+    let good = |sentence: &str| (Health::Good, sentence.to_owned());
     let (health, sentence) = match facts.making {
-        Making::Off => (
-            Health::Waiting,
-            "The room's program is off; the stage shows this source.",
-        ),
-        Making::Unwatched => (Health::Waiting, "Nobody watches the program, so none is made."),
-        Making::Mixed => (Health::Good, "The program is mixed."),
-        Making::Passthrough if host => (Health::Good, "The program is this camera, forwarded untouched."),
-        Making::Passthrough => (
-            Health::Waiting,
-            "The program is the host's camera, forwarded untouched; the stage shows this source.",
-        ),
+        Making::Off => waits("The room's program is off; the stage shows this source."),
+        Making::Unwatched => waits("Nobody watches the program, so none is made."),
+        Making::Mixed => mixed(facts.step),
+        Making::Passthrough if host => good("The program is this camera, forwarded untouched."),
+        Making::Passthrough => {
+            waits("The program is the host's camera, forwarded untouched; the stage shows this source.")
+        }
     };
     links.push(link(Link::Program, health, sentence));
     if facts.making == Making::Mixed {
@@ -355,6 +357,22 @@ fn program(facts: &Facts, links: &mut Vec<Explained>) {
     } else if host && facts.making == Making::Passthrough {
         links.push(link(Link::ZOrder, Health::Good, "Nothing lies above it."));
     }
+}
+
+fn mixed(step: Option<Step>) -> (Health, String) {
+    let Some(Step { quality, fps, size }) = step else {
+        return (Health::Good, "The program is mixed.".to_owned());
+    };
+    let (width, height) = (size.width(), size.height());
+    let filter = match quality {
+        Quality::Good => "",
+        Quality::Fast => ", with the fast scaling filter",
+    };
+    let sentence = format!(
+        "The program is mixed with less than is set, because this server can't keep up or could not a while ago: \
+         {width} × {height} at {fps} pictures a second{filter}."
+    );
+    (Health::Waiting, sentence)
 }
 
 /// Whether another tile hides it. Which does not depend on the canvas' size, but for rounding.
@@ -429,6 +447,7 @@ mod tests {
             seat,
             publication,
             making: Making::Passthrough,
+            step: None,
             layout: &DEFAULT,
             present: &[],
             now,
@@ -533,6 +552,35 @@ mod tests {
         diagnosis.video = Some(track(Codec::Av1, now));
         let said = explain(&facts(&all, diagnosis));
         assert!(said.summary.starts_with("The program can't decode"), "{}", said.summary);
+    }
+
+    #[test]
+    fn a_program_that_can_not_keep_up_says_what_it_is_made_with() {
+        let now = Instant::now();
+        let guest = seat(Occupancy::Occupied {
+            person: bob(),
+            since: now,
+        });
+        let facts = Facts {
+            making: Making::Mixed,
+            step: Some(Step {
+                quality: Quality::Fast,
+                fps: 20,
+                size: Size::even(1280, 720).unwrap(),
+            }),
+            present: &[Present {
+                seat: SeatIndex(3),
+                source: SourceKind::Camera,
+            }],
+            ..facts(&guest, Some(Some(well(now))), now)
+        };
+        let said = explain(&facts);
+        assert_eq!(
+            said.summary,
+            "The program is mixed with less than is set, because this server can't keep up or could not a while ago: \
+             1280 × 720 at 20 pictures a second, with the fast scaling filter."
+        );
+        assert_eq!(last(&said), (Link::ZOrder, Health::Good), "and the tile is there");
     }
 
     #[test]

@@ -75,6 +75,11 @@ fn demand(facts: Facts) -> Demand {
     }
 }
 
+/// It has to be mixed, as far as is known.
+pub(super) fn is_mixed(facts: Facts) -> bool {
+    demand(facts) == Demand::Mixed
+}
+
 /// The program can be the host's own packets.
 fn is_host_alone(facts: Facts) -> bool {
     let mut connected = facts.sources.iter().filter(|source| source.connected);

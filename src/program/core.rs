@@ -6,11 +6,12 @@
 //! is left out (a picture) or made up for (sound); when the thread itself is late, pictures are skipped, sound is caught up.
 
 use super::input::{Input, Shown};
+use super::ladder::Change;
 use super::output::Output;
 use super::picture::Picture;
 use super::scene::{self, Scenery};
 use super::sound::Sound;
-use super::{Plan, Sink, Status};
+use super::{Counted, Plan, Sink, Status};
 use crate::forward::{FeedUpdate, LayerIndex, SourceId};
 use crate::mix::audio::Mixer;
 use crate::rtp::{MediaKind, NtpClock, PacketView};
@@ -34,6 +35,8 @@ pub(super) struct Core {
     /// The sources of which something has been drawn.
     drawn: BTreeSet<SourceId>,
     metrics: ProgramMetrics,
+    /// While less is made than is set.
+    degraded: Option<Counted>,
 }
 
 impl Core {
@@ -52,6 +55,7 @@ impl Core {
             live: false,
             drawn: BTreeSet::new(),
             metrics,
+            degraded: None,
         };
         core.reconcile_inputs(now);
         Some(core)
@@ -69,17 +73,37 @@ impl Core {
         Status {
             live: self.live,
             drawn: self.drawn.clone(),
+            step: self.picture.step(),
         }
     }
 
     /// The status says what is so.
     pub fn is_as(&self, status: &Status) -> bool {
-        status.live == self.live && status.drawn == self.drawn
+        status.live == self.live && status.drawn == self.drawn && status.step == self.picture.step()
+    }
+
+    /// The turn is over, the thread was busy for so long: a program that can't keep up is made with less.
+    pub fn handle_work(&mut self, busy: Duration, now: Instant) {
+        if let Some(change) = self.picture.handle_work(busy, now) {
+            match change {
+                Change::Down => self.metrics.steps_down.inc(),
+                Change::Up => self.metrics.steps_up.inc(),
+            }
+            self.count_degraded();
+        }
+    }
+
+    fn count_degraded(&mut self) {
+        let degraded = self.picture.step().is_some();
+        if degraded != self.degraded.is_some() {
+            self.degraded = degraded.then(|| Counted::new(&self.metrics.degraded));
+        }
     }
 
     pub fn handle_plan(&mut self, plan: Plan, now: Instant) {
         if plan.settings != self.plan.settings {
             self.picture.change(&plan, now);
+            self.count_degraded();
             self.sound.change(&plan.settings.audio);
         }
         if plan.layout != self.plan.layout {
@@ -186,6 +210,7 @@ impl Core {
         }
         // pictures that the thread was too late for are left out
         self.metrics.skipped.inc_by(due - 1);
+        picture.skipped += due - 1;
         picture.grid.next += due - 1;
         let at = picture.grid.next();
         picture.grid.next += 1;

@@ -5,15 +5,19 @@
 //! port ─▶ input (per source): frames → decoder ─▶ composer ─▶ encoder ─▶ output ─▶ port ─▶ workers ─▶ viewers
 //!                             voice ─────────────▶ mixer ───▶ encoder ──────┘
 //! ```
-//! `core` decides, `picture` and `sound` make; all are written against time as an argument, and this file is the thread
-//! around them. What it should be comes in
-//! as a [`Plan`], whole, whenever it changes; how it is doing goes out as a [`Status`].
+//! `core` decides, `picture` and `sound` make, `ladder` says what is given up when the thread can't keep up; all are
+//! written against time as an argument, and this file is the thread around them. What it should be comes in
+//! as a [`Plan`], whole, whenever it changes; how it is doing goes out as a [`Status`]. `cost` estimates what mixing takes
+//! of the node, `budget` is what all rooms have reserved of it.
 //! Time base: the monotonic clock, read once per turn; a picture shows what was due at its time, and its RTP timestamp and
 //! the sender reports say that time on the node's clock.
 
+mod budget;
 mod core;
+mod cost;
 mod grid;
 mod input;
+mod ladder;
 mod output;
 mod picture;
 mod plan;
@@ -22,13 +26,17 @@ mod sound;
 #[cfg(test)]
 mod tests;
 
-pub use plan::{Plan, Seated};
+pub use budget::{Reservation, Shortage};
+pub use cost::{Cores, Sized, cost};
+pub use ladder::Step;
+pub use plan::{Plan, Seated, canvas};
 
 use self::core::Core;
 use crate::forward::{FeedDescription, FeedUpdate, LayerIndex, SourceId};
 use crate::rtp::{Codec, MediaKind, PacketView};
 use crate::telemetry::ProgramMetrics;
-use crate::worker::{self, Arrival, Port, PortHandle};
+use crate::worker::{self, Arrival, Port, PortCounters, PortHandle};
+use budget::Budget;
 use input::Shown;
 use prometheus::IntGauge;
 use std::collections::BTreeSet;
@@ -44,6 +52,8 @@ pub struct Status {
     pub live: bool,
     /// The sources of which something has been drawn.
     pub drawn: BTreeSet<SourceId>,
+    /// How it is made, where that is less than what is set: its thread can't keep up.
+    pub step: Option<Step>,
 }
 
 /// A running program. Dropping it ends its thread.
@@ -94,18 +104,27 @@ pub struct Programs {
     workers: Vec<worker::Handle>,
     numbers: Numbers,
     metrics: ProgramMetrics,
+    budget: Arc<Budget>,
 }
 
 impl Programs {
-    pub fn new(workers: Vec<worker::Handle>) -> Self {
+    /// `cores`: what mixing may take of the node.
+    pub fn new(workers: Vec<worker::Handle>, cores: Cores) -> Self {
+        let metrics = ProgramMetrics::default();
         Programs {
             numbers: Numbers {
                 first: workers.len(),
                 taken: Arc::default(),
             },
             workers,
-            metrics: ProgramMetrics::default(),
+            budget: Arc::new(Budget::new(cores, metrics.clone())),
+            metrics,
         }
+    }
+
+    /// A room's part of what mixing may take; nothing yet.
+    pub fn reserve(&self) -> Reservation {
+        self.budget.reserve()
     }
 
     pub fn metrics(&self) -> &ProgramMetrics {
@@ -135,6 +154,7 @@ impl Programs {
                     core,
                     metrics,
                     reports,
+                    counted: PortCounters::default(),
                 };
                 thread.run();
             })?;
@@ -207,6 +227,8 @@ struct Thread {
     core: Core,
     metrics: ProgramMetrics,
     reports: watch::Sender<Status>,
+    /// What of the port's is in the metrics.
+    counted: PortCounters,
 }
 
 impl Thread {
@@ -247,6 +269,9 @@ impl Thread {
         if let Some(shown) = self.core.handle_timeout(now, &mut self.port) {
             self.observe(shown, now);
         }
+        let over = Instant::now();
+        self.core.handle_work(over.saturating_duration_since(now), over);
+        self.count();
         let core = &self.core;
         self.reports.send_if_modified(|known| {
             let changed = !core.is_as(known);
@@ -256,6 +281,22 @@ impl Thread {
             changed
         });
         go_on
+    }
+
+    /// The port counts for itself: once a turn it is told, not once a packet.
+    fn count(&mut self) {
+        let now = self.port.counters();
+        let before = std::mem::replace(&mut self.counted, now);
+        if now != before {
+            let metrics = &self.metrics;
+            metrics.lane_packets.inc_by(now.lane_packets - before.lane_packets);
+            metrics
+                .dropped_lane_full
+                .inc_by(now.dropped_lane_full - before.dropped_lane_full);
+            metrics
+                .dropped_too_long
+                .inc_by(now.dropped_too_long - before.dropped_too_long);
+        }
     }
 
     /// A picture is out: how long it and what it shows took. `begun`: when the turn began.

@@ -2,8 +2,12 @@
 
 use crate::forward::{SeatIndex, SourceInfo};
 use crate::mix::layout::{Layout, Present};
-use crate::room::ProgramSettings;
+use crate::mix::picture::Size;
+use crate::room::{ProgramSettings, ProgramVideo};
 use std::sync::Arc;
+
+/// The canvas without a host's picture to go by (API.md).
+const DEFAULT_SIZE: (u16, u16) = (1280, 720);
 
 /// Everything the program's picture and sound are made from. A newer one replaces the one before.
 #[derive(Clone, Debug, PartialEq)]
@@ -18,6 +22,14 @@ pub struct Plan {
     pub present: Vec<Present>,
     /// Who sits where, in order of seats.
     pub people: Vec<Seated>,
+}
+
+/// The canvas' size: as the settings say, or what the host sends, or the default.
+pub fn canvas(video: &ProgramVideo, host_size: Option<(u16, u16)>) -> Size {
+    let host = host_size.and_then(|(width, height)| Size::even(width, height));
+    let (width, height) = DEFAULT_SIZE;
+    let default = || Size::even(width, height).expect("neither is 0");
+    video.size.or(host).unwrap_or_else(default)
 }
 
 /// Somebody on a seat.

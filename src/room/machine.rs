@@ -232,8 +232,8 @@ pub struct Room {
     pub(super) media: Media,
     pub(super) voices: Voices,
     pub(super) audience: Audience,
-    /// Whether the node has a place for one more publisher.
-    pub(super) capacity: bool,
+    /// What the node has room for.
+    pub(super) capacity: Capacity,
     /// `None`: in use.
     pub(super) empty_since: Option<Instant>,
     /// Who is giving a command.
@@ -279,7 +279,7 @@ impl Room {
             media: Media::default(),
             voices: Voices::default(),
             audience: Audience::default(),
-            capacity: true,
+            capacity: Capacity::default(),
             empty_since: Some(now),
             actor: None,
             draft: Draft::default(),
@@ -429,9 +429,9 @@ impl Room {
         self.settle(now);
     }
 
-    /// Whether the node has a place for one more publisher: without one, nobody is accepted, seated or invited.
-    pub fn handle_capacity(&mut self, available: bool) {
-        self.capacity = available;
+    /// For how many more guests the node has room: without it, nobody is accepted, seated or invited.
+    pub fn handle_capacity(&mut self, capacity: Capacity) {
+        self.capacity = capacity;
     }
 
     /// A viewer's slots changed: tell its user.
@@ -601,12 +601,12 @@ impl Room {
         Ok(())
     }
 
-    pub(super) fn capacity(&self) -> Result<(), Refusal> {
-        if self.capacity {
+    /// There is room for so many guests more.
+    pub(super) fn capacity(&self, guests: usize) -> Result<(), Refusal> {
+        if guests <= self.capacity.guests {
             return Ok(());
         }
-        let detail = "the server has no place for another publisher now";
-        Err(Refusal::new(Code::CapacityExhausted, detail))
+        Err(Refusal::new(Code::CapacityExhausted, self.capacity.why.as_str()))
     }
 
     pub(super) fn expect_version(&self, if_version: Option<u64>) -> Result<(), Refusal> {

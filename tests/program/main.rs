@@ -3,6 +3,7 @@
 
 mod absence;
 mod auto;
+mod capacity;
 mod card;
 #[path = "../common/mod.rs"]
 mod common;

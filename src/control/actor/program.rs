@@ -3,7 +3,7 @@
 use super::{Actor, Media};
 use crate::control::program::{Facts, Making};
 use crate::forward::{SeatIndex, SourceId, SourceInfo, SourceKind};
-use crate::program::{Handle, Plan, Seated};
+use crate::program::{Handle, Plan, Seated, Step};
 use crate::room::{Desired, HOST_SEAT, ProgramMode, SourceStatus, UserId};
 use crate::rtp::Codec;
 use std::sync::Arc;
@@ -125,7 +125,12 @@ impl Actor {
         }
     }
 
-    fn program_viewers(&self) -> usize {
+    /// How it is made, where that is less than what is set.
+    pub(super) fn program_step(&self) -> Option<Step> {
+        self.mixed.as_ref().and_then(|mixed| mixed.handle.status().step)
+    }
+
+    pub(super) fn program_viewers(&self) -> usize {
         let views_program = |media: &Media| matches!(media, Media::Viewer { program: true, .. });
         self.peers.values().filter(|peer| views_program(&peer.media)).count()
     }
@@ -143,9 +148,19 @@ impl Actor {
         }
     }
 
-    fn host_size(&self) -> Option<(u16, u16)> {
+    pub(super) fn host_size(&self) -> Option<(u16, u16)> {
         let camera = self.host_camera()?;
         camera.width.zip(camera.height)
+    }
+
+    /// In pixels, where it is known.
+    pub(super) fn source_size(&self, source: SourceId) -> Option<(u16, u16)> {
+        let mut publications = self.actual.publications.iter();
+        let (peer, _) = publications.find(|(_, known)| known.source == source)?;
+        match &self.peers.get(peer)?.media {
+            Media::Publisher { status, .. } => status.width.zip(status.height),
+            Media::Viewer { .. } => None,
+        }
     }
 }
 
