@@ -23,6 +23,7 @@
 
 mod actor;
 mod audience;
+mod composed;
 mod explain;
 mod inbox;
 mod placement;

@@ -1,9 +1,9 @@
 //! Whether a room's program has to be mixed, or is the host's own media. Pure.
 
-use crate::forward::{SourceInfo, SourceKind};
+use super::composed::is_host_alone;
+use crate::forward::SourceInfo;
 use crate::mix::layout::Layout;
-use crate::room::{HOST_SEAT, ProgramMode, ProgramSettings};
-use crate::rtp::Codec;
+use crate::room::{ProgramMode, ProgramSettings};
 use std::time::{Duration, Instant};
 
 /// How long nothing has to be composed before the mixer ends: a guest whose connection breaks for a moment comes back to
@@ -63,7 +63,7 @@ fn demand(facts: Facts) -> Demand {
     let composed = match facts.settings.mode {
         ProgramMode::Off | ProgramMode::Passthrough => return Demand::None,
         ProgramMode::Mixed => true,
-        ProgramMode::Auto => !is_host_alone(facts),
+        ProgramMode::Auto => !is_host_alone(facts.layout, facts.sources),
     };
     let awaited = facts.settings.mode == ProgramMode::Auto && !composed && !facts.host_flows;
     let watched = facts.viewers > 0 || facts.settings.always;
@@ -73,24 +73,6 @@ fn demand(facts: Facts) -> Demand {
         (true, true) => Demand::Mixed,
         (true, false) => Demand::Composed,
     }
-}
-
-/// It has to be mixed, as far as is known.
-pub(super) fn is_mixed(facts: Facts) -> bool {
-    demand(facts) == Demand::Mixed
-}
-
-/// The program can be the host's own packets.
-fn is_host_alone(facts: Facts) -> bool {
-    let mut connected = facts.sources.iter().filter(|source| source.connected);
-    let (Some(host), None) = (connected.next(), connected.next()) else {
-        return false;
-    };
-    let is_camera = host.seat == HOST_SEAT && host.kind == SourceKind::Camera;
-    // viewers get both: what a host does not send, or may not, the mixer makes up for
-    let is_whole = host.video == Some(Codec::H264) && host.audio == Some(Codec::Opus);
-    let is_permitted = host.permission.video && host.permission.audio;
-    is_camera && is_whole && is_permitted && facts.layout.is_default()
 }
 
 /// When a mixer runs.
@@ -149,7 +131,8 @@ impl Mixing {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::forward::{Permission, SeatIndex, SourceId};
+    use crate::forward::{Permission, SeatIndex, SourceId, SourceKind};
+    use crate::rtp::Codec;
     use std::sync::Arc;
 
     fn source(seat: u8, kind: SourceKind) -> SourceInfo {

@@ -90,6 +90,5 @@ async fn what_is_more_than_the_node_can_mix_is_refused_and_what_runs_goes_on() {
     node.call(Method::PATCH, &path("program"), Some(small)).await;
     let (path, user) = seat(5);
     node.call(Method::PUT, &path, Some(user)).await;
-    watcher.finish().await;
     node.stop().await;
 }

@@ -5,7 +5,8 @@
 //! camera goes off) is mixed all the same, with what there is.
 
 use super::Actor;
-use crate::control::program::{Facts, is_mixed};
+use crate::control::composed::is_composed;
+use crate::control::program::Making;
 use crate::control::reconcile::sources;
 use crate::forward::{Permission, SeatIndex, SourceId, SourceInfo, SourceKind};
 use crate::mix::layout::Layout;
@@ -129,21 +130,16 @@ impl Actor {
         }
         let sources = self.awaited_sources(&desired, wish.newcomers);
         let infos: Vec<SourceInfo> = sources.iter().map(|(source, _)| source.clone()).collect();
-        let becomes = is_mixed(Facts {
-            settings: wish.settings,
-            layout: wish.layout,
-            sources: &infos,
-            host_flows: true,
-            begun: true,
-            viewers: wish.viewers,
-        });
+        let host_size = self.host_size();
+        let becomes = is_composed(wish.settings, wish.layout, &infos, host_size);
         // it also goes on for a while when nothing is left to compose
-        let goes_on = self.mixed.is_some() && matches!(wish.settings.mode, ProgramMode::Auto | ProgramMode::Mixed);
+        let may_be = matches!(wish.settings.mode, ProgramMode::Auto | ProgramMode::Mixed);
+        let goes_on = may_be && self.making() == Making::Mixed;
         if !becomes && !goes_on {
             return Cores::default();
         }
         let video = &wish.settings.video;
-        cost(canvas(video, self.host_size()), video.fps, wish.layout, &sources)
+        cost(canvas(video, host_size), video.fps, wish.layout, &sources)
     }
 
     /// The sources there will be once everybody with a seat publishes, with their sizes. The host alone is not awaited:
