@@ -2,6 +2,7 @@
 
 use crate::config::{Addresses, Config};
 use crate::control::{self, Node, Stats};
+use crate::program::Cores;
 use crate::store::{self, Loaded, Store};
 use crate::telemetry::{self, Exporter, InvalidLevel, WebhookMetrics};
 use crate::transport::dtls;
@@ -300,7 +301,17 @@ fn limits(config: &Config) -> control::Limits {
         rooms: config.limits.rooms,
         guests: config.limits.guests,
         peers: config.limits.peers,
+        mixing: Cores::new(cores(config.program.cores)),
     }
+}
+
+/// 0: all that this process may use.
+fn cores(configured: f64) -> f64 {
+    if configured > 0.0 {
+        return configured;
+    }
+    let all = std::thread::available_parallelism().map_or(1, usize::from);
+    u32::try_from(all).map_or(f64::MAX, f64::from)
 }
 
 fn options(config: &Config, http: SocketAddr, readiness: api::Readiness) -> api::Options {

@@ -8,12 +8,16 @@ use std::str::FromStr;
 use toml::Value;
 
 /// What a knob takes; checked before [`Knob::write`] sees the value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Kind {
     Flag,
     Integer {
         min: i64,
         max: i64,
+    },
+    Decimal {
+        min: f64,
+        max: f64,
     },
     Text,
     /// A TOML array of strings; comma-separated in the environment and in flags.
@@ -182,6 +186,16 @@ pub const KNOBS: &[Knob] = &[
         secret: false,
         read: |c| list(&c.media.ice_servers),
         write: |c, v| parse_list(v).map(|servers| c.media.ice_servers = servers),
+    },
+    Knob {
+        key: "program.cores",
+        kind: Kind::Decimal { min: 0.0, max: 1_024.0 },
+        doc: "Processor cores that the mixing of programs may take, as estimated: ten 360p cameras into 720p are 0.7. What \
+              would begin or enlarge a mix beyond it answers 503; a mix that becomes necessary by itself is made with less. \
+              0: all there are; fewer leave room to forward to many viewers.",
+        secret: false,
+        read: |c| Value::Float(c.program.cores),
+        write: |c, v| decimal(v).map(|cores| c.program.cores = cores),
     },
     Knob {
         key: "auth.keys",
@@ -357,6 +371,10 @@ fn integer<T: TryFrom<i64>>(value: &Value) -> Result<T, String> {
         .as_integer()
         .and_then(|n| T::try_from(n).ok())
         .ok_or_else(|| "must be a whole number".to_owned())
+}
+
+fn decimal(value: &Value) -> Result<f64, String> {
+    value.as_float().ok_or_else(|| "must be a number".to_owned())
 }
 
 fn parse<T: FromStr<Err: Display>>(value: &Value) -> Result<T, String> {

@@ -231,6 +231,9 @@ impl Kind {
         match (self, value) {
             (Self::Flag, Value::Boolean(_)) | (Self::Text, Value::String(_)) => Ok(value.clone()),
             (Self::Integer { .. }, Value::Integer(number)) => self.in_range(*number),
+            (Self::Decimal { min, max }, Value::Float(number)) => within(*number, min, max),
+            // so few that no digit is lost
+            (Self::Decimal { min, max }, Value::Integer(number)) => within(*number as f64, min, max),
             (Self::List, Value::Array(array)) if strings_only(array) => Ok(value.clone()),
             (Self::List, Value::String(text)) => self.check_text(text),
             (Self::Map, Value::Table(table)) if table.values().all(Value::is_str) => Ok(value.clone()),
@@ -246,6 +249,10 @@ impl Kind {
                 .parse()
                 .map_err(|_| self.misread(text))
                 .and_then(|number| self.in_range(number)),
+            Self::Decimal { min, max } => text
+                .parse()
+                .map_err(|_| self.misread(text))
+                .and_then(|number| within(number, min, max)),
             Self::Text => Ok(Value::String(text.to_owned())),
             Self::List => Ok(Value::Array(
                 parts().map(|part| Value::String(part.to_owned())).collect(),
@@ -277,10 +284,19 @@ impl Kind {
         match self {
             Self::Flag => "true or false",
             Self::Integer { .. } => "a whole number",
+            Self::Decimal { .. } => "a number",
             Self::Text => "a string",
             Self::List => "a list of strings",
             Self::Map => "a table of strings",
         }
+    }
+}
+
+fn within(number: f64, min: f64, max: f64) -> Result<Value, String> {
+    if (min..=max).contains(&number) {
+        Ok(Value::Float(number))
+    } else {
+        Err(format!("must be {min}..={max}, not {number}"))
     }
 }
 

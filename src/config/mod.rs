@@ -33,6 +33,7 @@ pub struct Config {
     pub http: Http,
     pub admin: Admin,
     pub media: Media,
+    pub program: Program,
     pub auth: Auth,
     pub limits: Limits,
     pub store: Store,
@@ -68,6 +69,13 @@ pub struct Media {
     pub tick_us: u32,
     pub gso: bool,
     pub ice_servers: Vec<IceServer>,
+}
+
+/// The rooms' programs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Program {
+    /// 0: all there are.
+    pub cores: f64,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -136,6 +144,7 @@ impl Default for Config {
                 gso: true,
                 ice_servers: Vec::new(),
             },
+            program: Program { cores: 0.0 },
             auth: Auth { keys: BTreeMap::new() },
             limits: Limits {
                 rooms: 1_000,

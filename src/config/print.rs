@@ -46,6 +46,7 @@ impl Knob {
     fn range(&self) -> String {
         match self.kind {
             Kind::Integer { min, max } => format!("({min}..={max})"),
+            Kind::Decimal { min, max } => format!("({min}..={max})"),
             _ => String::new(),
         }
     }

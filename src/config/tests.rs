@@ -92,6 +92,22 @@ fn wrong_types_and_ranges_are_told_all_at_once() {
 }
 
 #[test]
+fn decimals_may_be_whole() {
+    let cores = |entries: &[Entry]| Config::from_entries(true, entries).map(|config| config.program.cores);
+    assert_eq!(cores(&file("[program]\ncores = 1.5")), Ok(1.5));
+    assert_eq!(cores(&file("[program]\ncores = 2")), Ok(2.0));
+    assert_eq!(cores(&[flag_entry("program.cores=0.5").unwrap()]), Ok(0.5));
+    for (wrong, why) in [
+        ("-1", "must be 0..=1024, not -1"),
+        ("NaN", "must be 0..=1024, not NaN"),
+        ("many", "must be a number, not `many`"),
+    ] {
+        let told = problems(&[flag_entry(&format!("program.cores={wrong}")).unwrap()]);
+        assert_eq!(told, [format!("--set: program.cores {why}")]);
+    }
+}
+
+#[test]
 fn broken_toml_names_the_place() {
     let problem = toml_entries("[media\nbase_port = 1", "costage.toml")
         .unwrap_err()

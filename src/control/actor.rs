@@ -6,6 +6,7 @@
 //! is taken already: a slow disk delays answers and events, never what the workers are told.
 //! Time base: the monotonic clock, read once per turn; records carry the wall clock.
 
+mod capacity;
 mod log;
 mod media;
 mod peers;
@@ -23,7 +24,7 @@ use super::registry::{Registry, RoomHandle, Ticket};
 use super::{Commanded, Patched, Position, Resource, Session, Subscription, random};
 use crate::events::Hub;
 use crate::forward::{SlotReport, SourceId, SourceKind, View};
-use crate::program::Programs;
+use crate::program::{Programs, Reservation, Step};
 use crate::room::{
     Code, Command, Member, Notice, Phase, Principal, Refusal, Room, RoomId, Settings, Snapshot, SourceStatus, UserId,
 };
@@ -117,6 +118,8 @@ pub(super) struct Located {
     pub making: Making,
     /// Why so, in words; empty while none is made.
     pub why: String,
+    /// What it is made with, where that is less than what is set.
+    pub step: Option<Step>,
 }
 
 /// A viewer whose offer has been answered already, in its caller's task.
@@ -216,6 +219,8 @@ pub(super) struct Actor {
     running: Running,
     /// The program, while it runs.
     program: Option<Program>,
+    /// What the program takes of the node.
+    reservation: Reservation,
     told: Told,
     /// Of this turn so far.
     notices: Vec<Notice>,
@@ -244,6 +249,8 @@ struct Told {
     places_kept: usize,
     /// The sources whose first frame in the program was told.
     drawn: BTreeSet<SourceId>,
+    /// How the program is made, where that is less than what is set.
+    step: Option<Step>,
     /// Seat 0 waits for its host to come back.
     host_away: bool,
     webhook: serde_json::Value,
@@ -266,6 +273,7 @@ pub(super) fn spawn(id: RoomId, epoch: u64, room: Room, shared: Arc<Shared>) -> 
         handle: requests.downgrade(),
         inbox: inbox.clone(),
         hub: hub.clone(),
+        reservation: shared.programs.reserve(),
         shared,
         room,
         actual: Actual::default(),
@@ -409,8 +417,13 @@ impl Actor {
             }
             Request::Locate { user, kind, reply } => {
                 let peer = user.and_then(|user| self.locate(&user, kind));
-                let (making, why) = self.making_explained();
-                let _ = reply.send(Located { peer, making, why });
+                let ((making, why), step) = (self.making_explained(), self.program_step());
+                let _ = reply.send(Located {
+                    peer,
+                    making,
+                    why,
+                    step,
+                });
             }
             Request::Resource { peer, reply } => drop(reply.send(self.resource(peer))),
             Request::Patch { peer, fragment, reply } => drop(reply.send(self.patch(peer, fragment))),
@@ -428,8 +441,9 @@ impl Actor {
     }
 
     fn command(&mut self, by: &Principal, command: Command, reply: Reply<Result<Commanded, Refusal>>, now: Instant) {
-        self.room.handle_capacity(self.shared.registry.has_place());
-        let outcome = self.room.handle_command(by, command, now);
+        self.room.handle_capacity(self.capacity());
+        let permitted = self.may_change(by, &command);
+        let outcome = permitted.and_then(|()| self.room.handle_command(by, command, now));
         self.settle(now);
         let answer = match outcome {
             Ok(committed) => Some(Answer::Commanded {

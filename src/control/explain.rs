@@ -4,8 +4,10 @@
 use super::program::Making;
 use super::why::{codec_name, is_decoded};
 use crate::forward::{SeatIndex, SourceKind, TrackDiagnosis};
+use crate::mix::compose::Quality;
 use crate::mix::layout::{Layout, Present};
 use crate::mix::picture::Size;
+use crate::program::Step;
 use crate::room::{HOST_SEAT, Occupancy, Phase, Seat};
 use crate::rtp::Codec;
 use crate::worker::Diagnosis;
@@ -28,6 +30,8 @@ pub(super) struct Facts<'a> {
     pub making: Making,
     /// Why it is made so; empty while none is made.
     pub why: &'a str,
+    /// How the program is made, where that is less than what is set.
+    pub step: Option<Step>,
     pub layout: &'a Layout,
     /// Whose tiles there are.
     pub present: &'a [Present],
@@ -348,24 +352,16 @@ fn program(facts: &Facts, links: &mut Vec<Explained>) {
         ),
     };
     links.push(link(Link::Decode, health, sentence));
+    let waits = |sentence: &str| (Health::Waiting, sentence.to_owned());
+    let good = |sentence: &str| (Health::Good, sentence.to_owned());
     let (health, sentence) = match facts.making {
-        Making::Off => (
-            Health::Waiting,
-            "The room's program is off; the stage shows this source.".to_owned(),
-        ),
-        Making::Unwatched => (
-            Health::Waiting,
-            "Nobody watches the program, so none is made.".to_owned(),
-        ),
-        Making::Mixed => (Health::Good, format!("The program is mixed: {why}.")),
-        Making::Passthrough if host => (
-            Health::Good,
-            format!("The program is this camera, forwarded untouched: {why}."),
-        ),
-        Making::Passthrough => (
-            Health::Waiting,
-            format!("The program is the host's camera, forwarded untouched: {why}; the stage shows this source."),
-        ),
+        Making::Off => waits("The room's program is off; the stage shows this source."),
+        Making::Unwatched => waits("Nobody watches the program, so none is made."),
+        Making::Mixed => mixed(facts.step, why),
+        Making::Passthrough if host => good(&format!("The program is this camera, forwarded untouched: {why}.")),
+        Making::Passthrough => waits(&format!(
+            "The program is the host's camera, forwarded untouched: {why}; the stage shows this source."
+        )),
     };
     links.push(link(Link::Program, health, sentence));
     if facts.making == Making::Mixed {
@@ -373,6 +369,22 @@ fn program(facts: &Facts, links: &mut Vec<Explained>) {
     } else if host && facts.making == Making::Passthrough {
         links.push(link(Link::ZOrder, Health::Good, "Nothing lies above it."));
     }
+}
+
+fn mixed(step: Option<Step>, why: &str) -> (Health, String) {
+    let Some(Step { quality, fps, size }) = step else {
+        return (Health::Good, format!("The program is mixed: {why}."));
+    };
+    let (width, height) = (size.width(), size.height());
+    let filter = match quality {
+        Quality::Good => "",
+        Quality::Fast => ", with the fast scaling filter",
+    };
+    let sentence = format!(
+        "The program is mixed with less than is set, because this server can't keep up or could not a while ago: \
+         {width} × {height} at {fps} pictures a second{filter}."
+    );
+    (Health::Waiting, sentence)
 }
 
 /// Whether another tile hides it. Which does not depend on the canvas' size, but for rounding.
@@ -448,6 +460,7 @@ mod tests {
             publication,
             making: Making::Passthrough,
             why: "nothing has to be composed",
+            step: None,
             layout: &DEFAULT,
             present: &[],
             now,
@@ -564,6 +577,35 @@ mod tests {
             assert!(said.summary.starts_with(beginning), "{}", said.summary);
             assert!(said.summary.contains("a placeholder"), "{}", said.summary);
         }
+    }
+
+    #[test]
+    fn a_program_that_can_not_keep_up_says_what_it_is_made_with() {
+        let now = Instant::now();
+        let guest = seat(Occupancy::Occupied {
+            person: bob(),
+            since: now,
+        });
+        let facts = Facts {
+            making: Making::Mixed,
+            step: Some(Step {
+                quality: Quality::Fast,
+                fps: 20,
+                size: Size::even(1280, 720).unwrap(),
+            }),
+            present: &[Present {
+                seat: SeatIndex(3),
+                source: SourceKind::Camera,
+            }],
+            ..facts(&guest, Some(Some(well(now))), now)
+        };
+        let said = explain(&facts);
+        assert_eq!(
+            said.summary,
+            "The program is mixed with less than is set, because this server can't keep up or could not a while ago: \
+             1280 × 720 at 20 pictures a second, with the fast scaling filter."
+        );
+        assert_eq!(last(&said), (Link::ZOrder, Health::Good), "and the tile is there");
     }
 
     #[test]

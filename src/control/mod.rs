@@ -13,6 +13,9 @@
 //!   begun with the first seated media; a stage always plays.
 //! - A program whose thread ends by itself is begun anew after a second; meanwhile its viewers see the host.
 //! - A room's viewers count as its audience from the WHEP POST on.
+//! - What the mixing of a room's program takes of the node is reserved for it, with every seat that is taken counting as a
+//!   camera that is on. Settings, layouts, guests and the first viewer that need more than is left are refused; a mix that
+//!   becomes necessary by itself is not.
 //! - A seat that is taken keeps a place for its publisher: where there is none, nobody is accepted, and no viewer takes
 //!   it. The host's seat keeps one while the host is away, not before the room is live: rooms are made long ahead.
 //! - Whoever leaves the room by a call has their event stream closed as `removed`, like those who are removed.
@@ -20,6 +23,7 @@
 
 mod actor;
 mod audience;
+mod composed;
 mod explain;
 mod inbox;
 mod placement;
@@ -35,7 +39,7 @@ mod tests;
 
 use crate::events::{self, CloseReason};
 use crate::forward::{LayerPreference, SeatIndex, SlotReport, SourceKind, View};
-use crate::program::Programs;
+use crate::program::{Cores, Programs};
 use crate::room::{
     self, Code, Command, Member, Moment, Outcome, Principal, Record, Refusal, Room, RoomId, Settings, Snapshot, UserId,
 };
@@ -45,7 +49,7 @@ use crate::store::{self, Change, RecordChange};
 use crate::telemetry::ProgramMetrics;
 use crate::transport::{dtls, ice, sdp};
 use crate::{webhook, worker};
-use actor::{NewViewer, Request, Shared};
+use actor::{Located, NewViewer, Request, Shared};
 use explain::Facts;
 pub use explain::{Explained, Explanation, Health, Link};
 use futures_util::future::join_all;
@@ -111,6 +115,8 @@ pub struct Limits {
     pub guests: u8,
     /// Publishers and viewers together.
     pub peers: usize,
+    /// What the mixing of all programs may take.
+    pub mixing: Cores,
 }
 
 /// What outlasts the process.
@@ -170,6 +176,7 @@ impl Node {
         lasting: Lasting,
     ) -> Self {
         let loaded = lasting.loaded;
+        let programs = Programs::new(workers.clone(), limits.mixing);
         let registry = Arc::new(Registry::new(workers.len(), limits, loaded.last_epoch));
         let router = registry.clone();
         tokio::spawn(async move {
@@ -177,7 +184,6 @@ impl Node {
                 router.route(event);
             }
         });
-        let programs = Programs::new(workers.clone());
         let shared = Shared {
             workers,
             fingerprint,
@@ -449,6 +455,7 @@ impl Node {
             publication,
             making: located.making,
             why: &located.why,
+            step: located.step,
             layout: &snapshot.settings.layout,
             present: &snapshot.present(),
             now: snapshot.now,

@@ -261,11 +261,14 @@ impl Registry {
         books.kept = books.kept - before + kept;
     }
 
-    /// Whether one more publisher would find a place. Two rooms that ask at the same moment may both hear of the last one;
+    /// How many more publishers would find a place. Two rooms that ask at the same moment may both hear of the last one;
     /// whoever has a seat is admitted all the same.
-    pub fn has_place(&self) -> bool {
+    pub fn places(&self) -> usize {
         let books = self.lock();
-        !books.draining && books.peers.len() + books.kept < self.limits.peers
+        if books.draining {
+            return 0;
+        }
+        self.limits.peers.saturating_sub(books.peers.len() + books.kept)
     }
 
     /// Gives a new peer of a room its place: a worker, a peer id and a resource id. `kept`: the room has kept one for it.

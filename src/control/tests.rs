@@ -1,5 +1,6 @@
 //! The control plane against fake workers: real actors and offers, no sockets, no media.
 
+mod capacity;
 mod lasting;
 mod peers;
 mod places;
@@ -74,6 +75,7 @@ fn limits() -> Limits {
         rooms: 3,
         guests: 9,
         peers: 6,
+        mixing: Cores::new(1.0),
     }
 }
 
@@ -86,6 +88,10 @@ fn node(workers: usize) -> (Node, Workers) {
 }
 
 fn node_with(workers: usize, lasting: Lasting) -> (Node, Workers) {
+    node_limited(workers, lasting, limits())
+}
+
+fn node_limited(workers: usize, lasting: Lasting, limits: Limits) -> (Node, Workers) {
     let told = Arc::new(Mutex::new(Vec::new()));
     let handles = (0..workers).map(|index| {
         let (handle, commands) = worker::Handle::fake();
@@ -102,13 +108,7 @@ fn node_with(workers: usize, lasting: Lasting) -> (Node, Workers) {
         handle
     });
     let (events, received) = mpsc::channel(16);
-    let node = Node::start(
-        handles.collect(),
-        received,
-        dtls::Fingerprint([7; 32]),
-        limits(),
-        lasting,
-    );
+    let node = Node::start(handles.collect(), received, dtls::Fingerprint([7; 32]), limits, lasting);
     (node, Workers { told, events })
 }
 

@@ -83,6 +83,7 @@ impl Core {
                 Making::Passthrough
             },
             drawn: self.drawn.clone(),
+            step: self.mixing.as_ref().and_then(|mixing| mixing.picture.step()),
         }
     }
 
@@ -195,6 +196,13 @@ impl Core {
         self.act(now, sink);
         self.count();
         Ok(newest)
+    }
+
+    /// The turn is over, the thread was busy for so long: a mixer that can't keep up makes less.
+    pub fn handle_work(&mut self, busy: Duration, now: Instant) {
+        if let Some(mixing) = self.mixing.as_mut().filter(|_| self.elastic.is_mixing()) {
+            mixing.handle_work(busy, now);
+        }
     }
 
     fn count(&mut self) {

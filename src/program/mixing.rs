@@ -4,6 +4,7 @@
 use super::Plan;
 use super::absence::Absences;
 use super::input::{Input, Shown};
+use super::ladder::Change;
 use super::picture::Picture;
 use super::scene::{self, Scenery};
 use super::sound::Sound;
@@ -33,6 +34,8 @@ pub(super) struct Mixing {
     until: Option<Until>,
     metrics: ProgramMetrics,
     _counted: Counted,
+    /// While less is made than is set.
+    degraded: Option<Counted>,
 }
 
 /// Exclusive; `None`: for ever.
@@ -54,12 +57,14 @@ impl Mixing {
             until: None,
             metrics: metrics.clone(),
             _counted: Counted::new(&metrics.mixed),
+            degraded: None,
         })
     }
 
     pub fn handle_plan(&mut self, plan: &Plan, before: &Plan, now: Instant) {
         if (plan.settings, plan.size) != (before.settings, before.size) {
             self.picture.change(plan, now);
+            self.count_degraded();
             self.sound.change(&plan.settings.audio);
         }
         if plan.layout != before.layout {
@@ -100,6 +105,24 @@ impl Mixing {
         picture.into_iter().chain(sound).min()
     }
 
+    /// The thread was busy for so long in the turn that ends now.
+    pub fn handle_work(&mut self, busy: Duration, now: Instant) {
+        if let Some(change) = self.picture.handle_work(busy, now) {
+            match change {
+                Change::Down => self.metrics.steps_down.inc(),
+                Change::Up => self.metrics.steps_up.inc(),
+            }
+            self.count_degraded();
+        }
+    }
+
+    fn count_degraded(&mut self) {
+        let degraded = self.picture.step().is_some();
+        if degraded != self.degraded.is_some() {
+            self.degraded = degraded.then(|| Counted::new(&self.metrics.degraded));
+        }
+    }
+
     /// Decodes on, while it gets ready. Returns whether it is.
     pub fn prepare(
         &mut self,
@@ -138,6 +161,7 @@ impl Mixing {
         }
         // pictures that the thread was too late for are left out
         self.metrics.skipped.inc_by(due - 1);
+        self.picture.skipped += due - 1;
         self.picture.grid.next += due - 1;
         let at = self.picture.grid.next();
         self.picture.grid.next += 1;

@@ -7,18 +7,22 @@
 //!      ─▶ input (per source): frames → decoder ─▶ composer ─▶ encoder ─┤
 //!                             voice ─────────────▶ mixer ───▶ encoder ─┘
 //! ```
-//! `elastic` decides who makes the program, `mixing` makes it of many with `picture` and `sound`, `core` ties them together;
-//! all are written against time as an argument, and this file is the thread around them. What it should be comes in
-//! as a [`Plan`], whole, whenever it changes; how it is doing goes out as a [`Status`].
+//! `elastic` decides who makes the program, `mixing` makes it of many with `picture` and `sound`, `core` ties them together,
+//! `ladder` says what is given up when the thread can't keep up; all are written against time as an argument, and this file
+//! is the thread around them. What it should be comes in as a [`Plan`], whole, whenever it changes; how it is doing goes out
+//! as a [`Status`]. `cost` estimates what mixing takes of the node, `budget` is what all rooms have reserved of it.
 //! Time base: the monotonic clock, read once per turn; a picture shows what was due at its time, and its RTP timestamp and
 //! the sender reports say that time on the node's clock.
 
 mod absence;
+mod budget;
 mod core;
+mod cost;
 mod elastic;
 mod grid;
 mod host;
 mod input;
+mod ladder;
 mod mixing;
 mod output;
 mod picture;
@@ -29,14 +33,18 @@ mod sound;
 #[cfg(test)]
 mod tests;
 
+pub use budget::{Reservation, Shortage};
+pub use cost::{Cores, Sized, cost};
 pub use elastic::Obstacle;
+pub use ladder::Step;
 pub use plan::{Plan, Seated};
 
 use self::core::{Core, NoMixer};
 use crate::forward::{FeedDescription, FeedUpdate, LayerIndex, SourceId};
 use crate::rtp::{Codec, MediaKind, PacketView};
 use crate::telemetry::ProgramMetrics;
-use crate::worker::{self, Arrival, Port, PortHandle};
+use crate::worker::{self, Arrival, Port, PortCounters, PortHandle};
+use budget::Budget;
 use input::Shown;
 use prometheus::IntGauge;
 use std::collections::BTreeSet;
@@ -51,6 +59,8 @@ pub struct Status {
     pub making: Making,
     /// The sources of which something has been drawn.
     pub drawn: BTreeSet<SourceId>,
+    /// How it is made, where that is less than what is set: its thread can't keep up.
+    pub step: Option<Step>,
 }
 
 /// Who makes the program.
@@ -113,18 +123,27 @@ pub struct Programs {
     workers: Vec<worker::Handle>,
     numbers: Numbers,
     metrics: ProgramMetrics,
+    budget: Arc<Budget>,
 }
 
 impl Programs {
-    pub fn new(workers: Vec<worker::Handle>) -> Self {
+    /// `cores`: what mixing may take of the node.
+    pub fn new(workers: Vec<worker::Handle>, cores: Cores) -> Self {
+        let metrics = ProgramMetrics::default();
         Programs {
             numbers: Numbers {
                 first: workers.len(),
                 taken: Arc::default(),
             },
             workers,
-            metrics: ProgramMetrics::default(),
+            budget: Arc::new(Budget::new(cores, metrics.clone())),
+            metrics,
         }
+    }
+
+    /// A room's part of what mixing may take; nothing yet.
+    pub fn reserve(&self) -> Reservation {
+        self.budget.reserve()
     }
 
     pub fn metrics(&self) -> &ProgramMetrics {
@@ -153,6 +172,7 @@ impl Programs {
                     core,
                     metrics,
                     reports,
+                    counted: PortCounters::default(),
                 };
                 thread.run();
             })?;
@@ -225,6 +245,8 @@ struct Thread {
     core: Core,
     metrics: ProgramMetrics,
     reports: watch::Sender<Status>,
+    /// What of the port's is in the metrics.
+    counted: PortCounters,
 }
 
 impl Thread {
@@ -270,6 +292,9 @@ impl Thread {
                 return false;
             }
         }
+        let over = Instant::now();
+        self.core.handle_work(over.saturating_duration_since(now), over);
+        self.count();
         let core = &self.core;
         self.reports.send_if_modified(|known| {
             let status = core.status(now);
@@ -278,6 +303,22 @@ impl Thread {
             changed
         });
         go_on
+    }
+
+    /// The port counts for itself: once a turn it is told, not once a packet.
+    fn count(&mut self) {
+        let now = self.port.counters();
+        let before = std::mem::replace(&mut self.counted, now);
+        if now != before {
+            let metrics = &self.metrics;
+            metrics.lane_packets.inc_by(now.lane_packets - before.lane_packets);
+            metrics
+                .dropped_lane_full
+                .inc_by(now.dropped_lane_full - before.dropped_lane_full);
+            metrics
+                .dropped_too_long
+                .inc_by(now.dropped_too_long - before.dropped_too_long);
+        }
     }
 
     /// A picture is out: how long it and what it shows took. `begun`: when the turn began.

@@ -1,12 +1,13 @@
-//! The program's picture: the canvas, its encoder, and when it is encoded.
+//! The program's picture: the canvas, its encoder, when it is encoded, and how much of what is set the thread keeps up with.
 
-use super::Plan;
 use super::grid::Grid;
+use super::ladder::{Change, Ladder, Step};
+use super::Plan;
 use super::sei::Sei;
 use crate::mix::codec::{EncodedPicture, VideoEncoder, VideoSettings, h264::H264Encoder};
 use crate::mix::compose::Composer;
 use crate::mix::picture::Size;
-use crate::room::ProgramSei;
+use crate::room::ProgramVideo;
 use std::time::{Duration, Instant};
 
 /// An unchanged canvas is encoded this seldom: players that count frames see that the stream lives.
@@ -15,13 +16,18 @@ const UNCHANGED_INTERVAL: Duration = Duration::from_millis(500);
 const KEYFRAME_INTERVAL: Duration = Duration::from_millis(500);
 
 pub(super) struct Picture {
+    /// The canvas', now.
     pub size: Size,
     pub composer: Composer,
     encoder: H264Encoder,
-    settings: VideoSettings,
+    /// What is set: the size and rate that there are when the thread keeps up, and the bitrate.
+    full: Size,
+    video: ProgramVideo,
+    ladder: Ladder,
+    /// Pictures that the thread was too late for in this turn.
+    pub skipped: u64,
     /// The longest time between keyframes.
     gop: Duration,
-    wanted_sei: ProgramSei,
     sei: Sei,
     pub grid: Grid,
     pub keyframe_wanted: bool,
@@ -35,20 +41,20 @@ pub(super) struct Picture {
 
 impl Picture {
     pub fn new(plan: &Plan, now: Instant) -> Option<Self> {
-        Self::sized(plan, plan.size, now)
-    }
-
-    fn sized(plan: &Plan, size: Size, now: Instant) -> Option<Self> {
-        let settings = settings(plan, size);
+        let video = plan.settings.video;
+        let full = plan.size;
+        let ladder = Ladder::new(full, video.fps.into(), now);
         Some(Picture {
-            size,
-            composer: Composer::new(size),
-            encoder: H264Encoder::new(settings)?,
-            settings,
-            gop: Duration::from_millis(plan.settings.video.gop_ms.into()),
-            wanted_sei: plan.settings.video.sei,
+            size: full,
+            composer: Composer::new(full),
+            encoder: H264Encoder::new(settings(&video, ladder.step()))?,
+            full,
+            video,
+            skipped: 0,
+            gop: gop(&video),
             sei: Sei::default(),
-            grid: Grid::new(now, settings.fps),
+            grid: Grid::new(now, ladder.step().fps),
+            ladder,
             keyframe_wanted: true,
             last_keyframe: None,
             last_encoded: None,
@@ -57,32 +63,72 @@ impl Picture {
         })
     }
 
-    /// Other settings: a new encoder only for another size or frame rate. One that can't be made leaves the old one.
+    /// Other settings. Ones that no encoder can be made for leave the old ones.
     pub fn change(&mut self, plan: &Plan, now: Instant) {
-        let size = plan.size;
-        let settings = settings(plan, size);
-        self.gop = Duration::from_millis(plan.settings.video.gop_ms.into());
-        self.wanted_sei = plan.settings.video.sei;
-        if (settings.size, settings.fps) == (self.settings.size, self.settings.fps) {
-            self.encoder.set_bitrate(settings.bitrate_bps);
-            self.settings = settings;
-            return;
+        let video = plan.settings.video;
+        let full = plan.size;
+        if (full, video.fps) == (self.full, self.video.fps) {
+            self.encoder
+                .set_bitrate(settings(&video, self.ladder.step()).bitrate_bps);
+        } else {
+            // another load: what can be kept up with is seen anew
+            let ladder = Ladder::new(full, video.fps.into(), now);
+            if !self.make(&video, ladder.step()) {
+                tracing::error!(?video, "no encoder for this program; it goes on as before");
+                return;
+            }
+            self.ladder = ladder;
         }
-        let Some(changed) = Picture::sized(plan, size, now) else {
-            tracing::error!(?settings, "no encoder for this program; it goes on as before");
-            return;
-        };
+        self.full = full;
+        self.gop = gop(&video);
+        self.video = video;
+    }
+
+    /// The thread was busy for so long in the turn that ends now.
+    pub fn handle_work(&mut self, busy: Duration, now: Instant) -> Option<Change> {
+        let skipped = std::mem::take(&mut self.skipped);
+        let change = self.ladder.handle_turn(busy, skipped, now)?;
+        let (video, step) = (self.video, self.ladder.step());
+        if !self.make(&video, step) {
+            tracing::error!(?step, "no encoder for this step of the program; it goes on as before");
+        }
+        Some(change)
+    }
+
+    /// How it is made, where that is less than what is set.
+    pub fn step(&self) -> Option<Step> {
+        self.ladder.is_down().then(|| self.ladder.step())
+    }
+
+    /// From the next picture on it is made so. A new encoder only for another size, or a rate that the old one can't have.
+    fn make(&mut self, video: &ProgramVideo, step: Step) -> bool {
+        let settings = settings(video, step);
+        if step.size != self.size || !self.encoder.set_fps(step.fps) {
+            let Some(mut encoder) = H264Encoder::new(settings) else {
+                return false;
+            };
+            encoder.set_fps(step.fps);
+            self.encoder = encoder;
+            self.last_keyframe = None;
+        }
+        self.encoder.set_bitrate(settings.bitrate_bps);
+        if step.size != self.size {
+            self.size = step.size;
+            self.composer = Composer::new(step.size);
+        }
+        self.composer.set_quality(step.quality);
         // pictures go on where the last one was
-        let next = self.grid.next();
-        *self = changed;
-        self.grid = Grid::new(next, self.settings.fps);
+        self.grid = Grid::new(self.grid.next(), step.fps);
+        self.stale = true;
+        true
     }
 
     /// The next picture shows what is due from `from` on, and is a keyframe.
     pub fn begin(&mut self, from: Instant) {
         // a quarter of a frame late: a source whose frames are due just then is not missed by a hair now and then
-        let quarter = Duration::from_secs(1) / self.settings.fps.max(1) / 4;
-        self.grid = Grid::new(from + quarter, self.settings.fps);
+        let fps = self.ladder.step().fps.max(1);
+        let quarter = Duration::from_secs(1) / fps / 4;
+        self.grid = Grid::new(from + quarter, fps);
         self.last_encoded = None;
         self.demand_keyframe();
     }
@@ -110,18 +156,23 @@ impl Picture {
             self.keyframe_wanted = false;
         }
         let tiles = self.composer.tiles();
-        Some(self.sei.write(self.wanted_sei, encoded, utc_ms, self.size, tiles))
+        Some(self.sei.write(self.video.sei, encoded, utc_ms, self.size, tiles))
     }
 }
 
-fn settings(plan: &Plan, size: Size) -> VideoSettings {
-    let video = &plan.settings.video;
-    let fps = u32::from(video.fps);
+/// The encoder's settings. The frame rate is the most that the ladder comes back to.
+fn settings(video: &ProgramVideo, step: Step) -> VideoSettings {
+    let fps = u8::try_from(step.fps).unwrap_or(video.fps);
+    let kbps = ProgramVideo { fps, ..*video }.bitrate(step.size);
     VideoSettings {
-        size,
-        fps,
-        bitrate_bps: video.bitrate(size).saturating_mul(1000),
+        size: step.size,
+        fps: video.fps.into(),
+        bitrate_bps: kbps.saturating_mul(1000),
         // the time of keyframes is kept here, where pictures may be left out: the encoder's own is never reached
         gop: u32::MAX,
     }
+}
+
+fn gop(video: &ProgramVideo) -> Duration {
+    Duration::from_millis(video.gop_ms.into())
 }

@@ -1,6 +1,7 @@
 //! A program in virtual time, from packets to packets, with the real codecs on a small canvas.
 
 mod absence;
+mod overload;
 mod sei;
 
 use super::core::Core;
@@ -183,6 +184,7 @@ impl Publisher {
 /// A program and who is in it.
 struct Stage {
     core: Core,
+    metrics: ProgramMetrics,
     start: Instant,
     now: Instant,
     publishers: Vec<(Publisher, Instant)>,
@@ -193,8 +195,10 @@ impl Stage {
     fn new(plan: Plan) -> Self {
         let start = Instant::now();
         let clock = NtpClock::new(start, 1 << 40);
+        let metrics = ProgramMetrics::default();
         Stage {
-            core: Core::new(clock, plan, ProgramMetrics::default(), start).expect("encoders"),
+            core: Core::new(clock, plan, metrics.clone(), start).expect("encoders"),
+            metrics,
             start,
             now: start,
             publishers: vec![],
@@ -595,7 +599,7 @@ fn what_is_lost_is_asked_for() {
 #[tokio::test]
 async fn who_started_a_program_learns_that_its_thread_has_ended() {
     let (worker, _told) = worker::Handle::fake();
-    let programs = Programs::new(vec![worker]);
+    let programs = Programs::new(vec![worker], Cores::new(1.0));
     let mut impossible = plan(&[source(HOST, 0)]);
     impossible.size = Size::even(8, 8).expect("a size");
     let mut handle = programs.start(SourceId(9), impossible).expect("a thread");

@@ -235,8 +235,8 @@ pub struct Room {
     /// The program's size where the settings leave it to the host. Like media: news, not state of the room.
     pub(super) canvas: Option<Size>,
     pub(super) audience: Audience,
-    /// Whether the node has a place for one more publisher.
-    pub(super) capacity: bool,
+    /// What the node has room for.
+    pub(super) capacity: Capacity,
     /// `None`: in use.
     pub(super) empty_since: Option<Instant>,
     /// Who is giving a command.
@@ -283,7 +283,7 @@ impl Room {
             voices: Voices::default(),
             canvas: None,
             audience: Audience::default(),
-            capacity: true,
+            capacity: Capacity::default(),
             empty_since: Some(now),
             actor: None,
             draft: Draft::default(),
@@ -433,9 +433,9 @@ impl Room {
         self.settle(now);
     }
 
-    /// Whether the node has a place for one more publisher: without one, nobody is accepted, seated or invited.
-    pub fn handle_capacity(&mut self, available: bool) {
-        self.capacity = available;
+    /// For how many more guests the node has room: without it, nobody is accepted, seated or invited.
+    pub fn handle_capacity(&mut self, capacity: Capacity) {
+        self.capacity = capacity;
     }
 
     /// A viewer's slots changed: tell its user.
@@ -611,12 +611,12 @@ impl Room {
         Ok(())
     }
 
-    pub(super) fn capacity(&self) -> Result<(), Refusal> {
-        if self.capacity {
+    /// There is room for so many guests more.
+    pub(super) fn capacity(&self, guests: usize) -> Result<(), Refusal> {
+        if guests <= self.capacity.guests {
             return Ok(());
         }
-        let detail = "the server has no place for another publisher now";
-        Err(Refusal::new(Code::CapacityExhausted, detail))
+        Err(Refusal::new(Code::CapacityExhausted, self.capacity.why.as_str()))
     }
 
     pub(super) fn expect_version(&self, if_version: Option<u64>) -> Result<(), Refusal> {

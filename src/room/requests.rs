@@ -219,7 +219,7 @@ impl Room {
     /// was ever theirs to answer.
     fn apply_freely(&mut self, asked: Asked, now: Instant) -> Result<Outcome, Refusal> {
         let seat = self.seat_for(asked.wish.seat)?;
-        self.capacity()?;
+        self.capacity(1)?;
         self.requests.note_application(&asked.guest.user, now);
         // One from before seats were free, now rather than after: the latest to end is the one remembered.
         self.supersede_requests(&asked.guest.user, now);
@@ -264,7 +264,7 @@ impl Room {
                 granted: None,
             });
         }
-        self.capacity()?;
+        self.capacity(1)?;
         let application = self
             .requests
             .of(RequestKind::Application, &user)

@@ -53,7 +53,7 @@ impl Room {
         if self.taken_guest_seats() >= usize::from(self.settings.max_guests) {
             return Err(all_taken());
         }
-        self.capacity()?;
+        self.capacity(1)?;
         let granted = self.reserve(index, self.known(person), RequestMedia::default(), now);
         self.commit(now);
         Ok(Outcome::Seated(granted))
@@ -247,10 +247,16 @@ impl Room {
         self.permit(standing, Action::Assign)?;
         self.expect_version(if_version)?;
         self.assignable(seats)?;
-        let newcomer = |person: &Person| self.seat_of(&person.user).is_none();
-        if seats.values().flatten().any(newcomer) {
-            self.capacity()?;
-        }
+        let newcomers = seats
+            .values()
+            .flatten()
+            .filter(|person| self.seat_of(&person.user).is_none())
+            .count();
+        let leavers = self.indexed().skip(1).filter(|(_, seat)| {
+            let person = seat.occupancy.person();
+            person.is_some_and(|person| !seats.values().flatten().any(|named| named.user == person.user))
+        });
+        self.capacity(newcomers.saturating_sub(leavers.count()))?;
         let target = |index: SeatIndex| seats.get(&index).and_then(Option::as_ref);
 
         let mut changed = false;

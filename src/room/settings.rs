@@ -93,12 +93,34 @@ pub(super) fn policies(policies: &Policies) -> Result<(), Refusal> {
 }
 
 impl Room {
+    /// What the settings would be after this.
+    pub fn updated(&self, by: &Principal, patch: &SettingsPatch) -> Result<Settings, Refusal> {
+        self.patched(self.standing(by), patch.clone())
+    }
+
     pub(super) fn update(
         &mut self,
         standing: Standing,
         patch: SettingsPatch,
         now: Instant,
     ) -> Result<Outcome, Refusal> {
+        let settings = self.patched(standing, patch)?;
+        if settings != self.settings {
+            let was_external = self.external();
+            self.settings = settings;
+            if was_external != self.external() {
+                self.restart_waits(now);
+            }
+            if self.external() && !was_external {
+                self.close_requests(ClosedReason::SeatsDisabled, now);
+            }
+            self.tell_room();
+            self.commit(now);
+        }
+        Ok(Outcome::Done)
+    }
+
+    fn patched(&self, standing: Standing, patch: SettingsPatch) -> Result<Settings, Refusal> {
         self.permit_patch(standing, &patch)?;
         self.expect_version(patch.if_version)?;
         let mut settings = self.settings.clone();
@@ -125,19 +147,7 @@ impl Room {
         settings.public_program = patch.public_program.unwrap_or(settings.public_program);
         settings.webhook = patch.webhook.unwrap_or(settings.webhook);
         settings.metadata = patch.metadata.unwrap_or(settings.metadata);
-        if settings != self.settings {
-            let was_external = self.external();
-            self.settings = settings;
-            if was_external != self.external() {
-                self.restart_waits(now);
-            }
-            if self.external() && !was_external {
-                self.close_requests(ClosedReason::SeatsDisabled, now);
-            }
-            self.tell_room();
-            self.commit(now);
-        }
-        Ok(Outcome::Done)
+        Ok(settings)
     }
 
     fn permit_patch(&self, standing: Standing, patch: &SettingsPatch) -> Result<(), Refusal> {

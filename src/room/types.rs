@@ -382,6 +382,24 @@ impl Snapshot {
     }
 }
 
+/// How many more guests the node has room for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Capacity {
+    pub guests: usize,
+    /// For a person: what is missing for one more.
+    pub why: String,
+}
+
+impl Default for Capacity {
+    /// Without limit.
+    fn default() -> Self {
+        Capacity {
+            guests: usize::MAX,
+            why: String::new(),
+        }
+    }
+}
+
 /// Why a command was refused; `api::error` maps it to HTTP once. The code's names are the contract's.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {

@@ -1,6 +1,6 @@
 //! How the programs that are mixed are doing. One set for the node: a program that falls behind shows in the tails.
 
-use prometheus::{Histogram, HistogramOpts, IntCounter, IntGauge, core::Collector};
+use prometheus::{Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, core::Collector};
 
 /// Upper bounds in seconds: a tick at 60 a second takes 17 ms, the latency to reach is 40 ms in the middle and 70 ms at the
 /// 95th percentile.
@@ -29,6 +29,26 @@ pub struct ProgramMetrics {
     pub own_latency: Histogram,
     /// Decoding, composing and encoding one picture.
     pub work: Histogram,
+    /// Programs made with less than is set, since their threads can't keep up.
+    pub degraded: IntGauge,
+    /// Something more was given up.
+    pub steps_down: IntCounter,
+    /// Something was taken back.
+    pub steps_up: IntCounter,
+    steps: IntCounterVec,
+    /// Handed to media workers, once per packet and worker.
+    pub lane_packets: IntCounter,
+    /// Not handed to a worker: its lane was full, or it waits for a keyframe because it was.
+    pub dropped_lane_full: IntCounter,
+    /// Longer than a lane takes.
+    pub dropped_too_long: IntCounter,
+    drops: IntCounterVec,
+    /// What mixing may take, in cores.
+    pub cores_limit: Gauge,
+    /// What is reserved of it, as estimated.
+    pub cores: Gauge,
+    /// Times a program came to need more than was left, by itself.
+    pub overcommits: IntCounter,
 }
 
 impl Default for ProgramMetrics {
@@ -38,7 +58,46 @@ impl Default for ProgramMetrics {
             let options = HistogramOpts::new(name, help).buckets(BUCKETS.to_vec());
             Histogram::with_opts(options).expect("valid buckets")
         };
+        let gauge = |name, help| Gauge::new(name, help).expect("a valid name");
+        let vector = |name, help, label| IntCounterVec::new(Opts::new(name, help), &[label]).expect("a valid name");
+        let steps = vector(
+            "costage_program_steps_total",
+            "Times a program that can't keep up gave something up (down) or took it back (up).",
+            "direction",
+        );
+        let drops = vector(
+            "costage_program_drops_total",
+            "Packets of programs that a media worker was not handed, by reason.",
+            "reason",
+        );
         ProgramMetrics {
+            degraded: IntGauge::new(
+                "costage_programs_degraded",
+                "Programs made with less than is set, because their threads can't keep up.",
+            )
+            .expect("a valid name"),
+            steps_down: steps.with_label_values(&["down"]),
+            steps_up: steps.with_label_values(&["up"]),
+            steps,
+            lane_packets: counter(
+                "costage_program_lane_packets_total",
+                "Packets that programs handed to media workers, once per packet and worker.",
+            ),
+            dropped_lane_full: drops.with_label_values(&["lane_full"]),
+            dropped_too_long: drops.with_label_values(&["too_long"]),
+            drops,
+            cores_limit: gauge(
+                "costage_program_cores_limit",
+                "Cores that the mixing of programs may take.",
+            ),
+            cores: gauge(
+                "costage_program_cores_reserved",
+                "Cores that the mixing of programs is estimated to take.",
+            ),
+            overcommits: counter(
+                "costage_program_overcommits_total",
+                "Times a program came by itself to need more cores than were left, and was mixed all the same.",
+            ),
             mixed: IntGauge::new("costage_programs_mixed", "Programs that are mixed now.").expect("a valid name"),
             to_mixer: counter(
                 "costage_program_to_mixer_total",
@@ -85,6 +144,13 @@ impl ProgramMetrics {
             Box::new(self.latency.clone()),
             Box::new(self.own_latency.clone()),
             Box::new(self.work.clone()),
+            Box::new(self.degraded.clone()),
+            Box::new(self.steps.clone()),
+            Box::new(self.lane_packets.clone()),
+            Box::new(self.drops.clone()),
+            Box::new(self.cores_limit.clone()),
+            Box::new(self.cores.clone()),
+            Box::new(self.overcommits.clone()),
         ]
     }
 }

@@ -32,6 +32,11 @@ impl Node {
 
     /// The room is made with these `fields`.
     pub async fn with_room(workers: usize, fields: Value, guests: &[&str]) -> Self {
+        Self::with_settings(workers, &[], fields, guests).await
+    }
+
+    /// The same; the node has these settings besides.
+    pub async fn with_settings(workers: usize, more: &[&str], fields: Value, guests: &[&str]) -> Self {
         let workers = format!("media.workers={workers}");
         let settings = [
             "http.listen=127.0.0.1:0",
@@ -40,7 +45,8 @@ impl Node {
             "media.addresses=127.0.0.1",
             &workers,
         ];
-        let entries: Vec<_> = settings.iter().map(|setting| flag_entry(setting).unwrap()).collect();
+        let settings = settings.iter().chain(more);
+        let entries: Vec<_> = settings.map(|setting| flag_entry(setting).unwrap()).collect();
         let config = Config::from_entries(true, &entries).unwrap();
         let server = Server::start(&config).await.unwrap();
         let client = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build().unwrap();
@@ -128,6 +134,15 @@ impl Node {
         let response = request.header("accept", "text/event-stream").send().await.unwrap();
         assert_eq!(response.status(), 200);
         response
+    }
+
+    /// What `/metrics` says of this name, of all labels together.
+    pub async fn metric(&self, name: &str) -> f64 {
+        let url = format!("http://{}/metrics", self.server.admin());
+        let text = self.client.get(url).send().await.unwrap().text().await.unwrap();
+        let samples = text.lines().filter_map(|line| line.rsplit_once(' '));
+        let named = samples.filter(|(sample, _)| sample.split('{').next() == Some(name));
+        named.map(|(_, value)| value.parse::<f64>().unwrap()).sum()
     }
 
     /// As a browser's page does that is left.

@@ -4,6 +4,7 @@
 mod absence;
 mod attack;
 mod auto;
+mod capacity;
 mod card;
 #[path = "../common/mod.rs"]
 mod common;

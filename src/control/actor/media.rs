@@ -69,6 +69,7 @@ impl Actor {
         self.report_drawn(now);
         let sources = sources(&desired, &self.actual);
         let program = self.settle_program(&desired, &sources, now);
+        self.settle_capacity();
         let steps = reconcile(&desired, &self.actual, sources, program);
         self.perform(steps);
         let kept = places_kept(&desired, &self.actual, self.told.host_away).len();

@@ -128,6 +128,9 @@ impl Actor {
             return Err(self.refusal(Code::RoomEnded, "the room has ended"));
         }
         self.playable(&viewer.view)?;
+        if viewer.view == View::Program {
+            self.may_watch()?;
+        }
         let ticket = viewer.ticket;
         tracing::info!(
             room = self.id.as_str(),

@@ -5,7 +5,7 @@ use crate::control::program::{Facts, Making};
 use crate::control::reconcile::sources;
 use crate::control::why;
 use crate::forward::{SeatIndex, SourceId, SourceInfo, SourceKind};
-use crate::program::{self as made, Handle, Plan, Seated};
+use crate::program::{self as made, Handle, Plan, Seated, Step};
 use crate::room::{Desired, HOST_SEAT, ProgramMode, SourceStatus, UserId};
 use crate::rtp::Codec;
 use std::sync::Arc;
@@ -141,7 +141,12 @@ impl Actor {
         }
     }
 
-    fn program_viewers(&self) -> usize {
+    /// How it is made, where that is less than what is set.
+    pub(super) fn program_step(&self) -> Option<Step> {
+        self.program.as_ref().and_then(|program| program.handle.status().step)
+    }
+
+    pub(super) fn program_viewers(&self) -> usize {
         let views_program = |media: &Media| matches!(media, Media::Viewer { program: true, .. });
         self.peers.values().filter(|peer| views_program(&peer.media)).count()
     }
@@ -165,6 +170,21 @@ impl Actor {
         let fixed = self.room.settings().program.video.size;
         self.program_size.settle(fixed, host, self.making() == Making::Mixed, now);
         self.room.handle_canvas(self.program_size.size());
+    }
+
+    pub(super) fn host_size(&self) -> Option<(u16, u16)> {
+        let camera = self.host_camera()?;
+        camera.width.zip(camera.height)
+    }
+
+    /// In pixels, where it is known.
+    pub(super) fn source_size(&self, source: SourceId) -> Option<(u16, u16)> {
+        let mut publications = self.actual.publications.iter();
+        let (peer, _) = publications.find(|(_, known)| known.source == source)?;
+        match &self.peers.get(peer)?.media {
+            Media::Publisher { status, .. } => status.width.zip(status.height),
+            Media::Viewer { .. } => None,
+        }
     }
 }
 

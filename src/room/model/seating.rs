@@ -455,8 +455,11 @@ impl Model {
         );
         let locked = people.iter().any(|(index, _)| self.locked(*index));
         refusals.when(distinct.len() < users.len() || locked, Code::InvalidArgument);
-        let newcomers = people.iter().any(|(_, person)| self.seat_of(&person.user).is_none());
-        refusals.when(newcomers && !self.capacity, Code::CapacityExhausted);
+        let newcomers = people.iter().filter(|(_, person)| self.seat_of(&person.user).is_none());
+        let guests = (1..SEATS).filter_map(|index| self.occupant(SeatIndex(index)));
+        let leavers = guests.filter(|user| !people.iter().any(|(_, person)| person.user == *user));
+        let more = newcomers.count() > leavers.count();
+        refusals.when(more && !self.capacity, Code::CapacityExhausted);
         refusals.settle()?;
 
         let mut lifted: BTreeMap<UserId, Seat> = BTreeMap::new();

@@ -126,7 +126,9 @@ impl Twin {
     pub fn capacity(&mut self, available: bool) {
         self.trail.push(format!("capacity {available}"));
         self.model.capacity(available);
-        self.room.handle_capacity(available);
+        let guests = if available { usize::MAX } else { 0 };
+        let why = String::new();
+        self.room.handle_capacity(Capacity { guests, why });
         self.compare();
     }
 

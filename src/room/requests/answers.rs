@@ -193,7 +193,7 @@ impl Room {
     pub(super) fn place_of(&self, id: RequestId, named: Option<SeatIndex>) -> Result<SeatIndex, Refusal> {
         let wanted = self.requests.pending.get(&id).and_then(|request| request.seat);
         let seat = self.seat_for(named.or(wanted))?;
-        self.capacity()?;
+        self.capacity(1)?;
         Ok(seat)
     }
 

@@ -373,12 +373,15 @@ fn row_10_no_free_seat_or_no_capacity() {
     stage.changes(&host(), update(|patch| patch.max_guests = Some(1)));
     stage.changes(&member("bob"), apply(None));
     stage.changes(&host(), invite("dan"));
-    stage.room.handle_capacity(false);
+    stage.room.handle_capacity(Capacity {
+        guests: 0,
+        why: "full".into(),
+    });
     assert_eq!(stage.code(&host(), accept("bob")), Code::CapacityExhausted);
     assert_eq!(stage.code(&host(), invite("eve")), Code::CapacityExhausted);
     assert_eq!(stage.code(&service(), seat(1, "eve")), Code::CapacityExhausted);
     assert_eq!(stage.code(&service(), assign(&[(1, "eve")])), Code::CapacityExhausted);
-    stage.room.handle_capacity(true);
+    stage.room.handle_capacity(Capacity::default());
     stage.seat(&host(), 1, "eve").unwrap();
     assert_eq!(stage.code(&host(), accept("bob")), Code::AllSeatsOccupied);
     assert_eq!(

@@ -4,10 +4,11 @@ use crate::mix::codec::{EncodedPicture, VideoEncoder, VideoSettings};
 use crate::mix::picture::PictureView;
 use openh264_sys2::source::APILoader;
 use openh264_sys2::{
-    CAMERA_VIDEO_REAL_TIME, CONSTANT_ID, ELevelIdc, ENCODER_OPTION_BITRATE, ENCODER_OPTION_TRACE_LEVEL,
-    EVideoFrameType, ISVCEncoder, ISVCEncoderVtbl, LEVEL_3_1, LEVEL_3_2, LEVEL_4_0, LEVEL_4_2, LEVEL_5_1, LEVEL_5_2,
-    LOW_COMPLEXITY, PRO_BASELINE, RC_BITRATE_MODE, SBitrateInfo, SEncParamExt, SFrameBSInfo, SM_SINGLE_SLICE,
-    SPATIAL_LAYER_ALL, SSourcePicture, videoFormatI420, videoFrameTypeIDR, videoFrameTypeSkip,
+    CAMERA_VIDEO_REAL_TIME, CONSTANT_ID, ELevelIdc, ENCODER_OPTION_BITRATE, ENCODER_OPTION_FRAME_RATE,
+    ENCODER_OPTION_TRACE_LEVEL, EVideoFrameType, ISVCEncoder, ISVCEncoderVtbl, LEVEL_3_1, LEVEL_3_2, LEVEL_4_0,
+    LEVEL_4_2, LEVEL_5_1, LEVEL_5_2, LOW_COMPLEXITY, PRO_BASELINE, RC_BITRATE_MODE, SBitrateInfo, SEncParamExt,
+    SFrameBSInfo, SM_SINGLE_SLICE, SPATIAL_LAYER_ALL, SSourcePicture, videoFormatI420, videoFrameTypeIDR,
+    videoFrameTypeSkip,
 };
 use std::ffi::c_int;
 use std::ptr::{NonNull, null_mut};
@@ -32,11 +33,14 @@ const LEVELS: [(ELevelIdc, u32, u32, u32); 6] = [
 ];
 
 pub struct H264Encoder {
+    /// The frame rate is the most there may be.
     settings: VideoSettings,
+    /// Pictures a second now.
+    fps: u32,
     /// `None` after a failure, which has cost the library its memory: the next picture begins anew, with a keyframe.
     library: Option<Library>,
-    /// Pictures so far.
-    pictures: u64,
+    /// The time of the next picture.
+    time_us: u64,
     /// From the last keyframe on.
     since_keyframe: u32,
     bytes: Vec<u8>,
@@ -47,11 +51,18 @@ impl H264Encoder {
     pub fn new(settings: VideoSettings) -> Option<Self> {
         Some(H264Encoder {
             library: Some(Library::new(settings)?),
+            fps: settings.fps,
             settings,
-            pictures: 0,
+            time_us: 0,
             since_keyframe: 0,
             bytes: Vec::new(),
         })
+    }
+
+    fn begin_anew(&self) -> Option<Library> {
+        let mut library = Library::new(self.settings)?;
+        library.set_fps(self.fps);
+        Some(library)
     }
 }
 
@@ -61,9 +72,9 @@ impl VideoEncoder for H264Encoder {
     fn encode(&mut self, picture: PictureView, keyframe: bool) -> Option<EncodedPicture<'_>> {
         assert_eq!(picture.size, self.settings.size, "a change of size needs a new encoder");
         let keyframe = keyframe || self.since_keyframe >= self.settings.gop;
-        let time_ms = self.pictures.saturating_mul(1000) / u64::from(self.settings.fps.max(1));
-        self.pictures += 1;
-        let mut library = self.library.take().or_else(|| Library::new(self.settings))?;
+        let time_ms = self.time_us / 1000;
+        self.time_us += 1_000_000 / u64::from(self.fps.max(1));
+        let mut library = self.library.take().or_else(|| self.begin_anew())?;
         let kind = library.encode(picture, keyframe, time_ms, &mut self.bytes)?;
         self.library = Some(library);
         if kind == videoFrameTypeSkip || self.bytes.is_empty() {
@@ -86,6 +97,20 @@ impl VideoEncoder for H264Encoder {
         if let Some(library) = &mut self.library {
             library.set_bitrate(bitrate_bps);
         }
+    }
+
+    fn set_fps(&mut self, fps: u32) -> bool {
+        // the level was chosen by it
+        if fps > self.settings.fps {
+            return false;
+        }
+        if fps != self.fps {
+            self.fps = fps;
+            if let Some(library) = &mut self.library {
+                library.set_fps(fps);
+            }
+        }
+        true
     }
 }
 
@@ -171,6 +196,15 @@ impl Library {
         if let Some(set_option) = self.vtable().SetOption {
             // SAFETY: the encoder is alive, the option is of this type, and read before the call ends.
             unsafe { set_option(self.encoder.as_ptr(), ENCODER_OPTION_BITRATE, (&raw mut bitrate).cast()) };
+        }
+    }
+
+    fn set_fps(&mut self, fps: u32) {
+        // 60 at most
+        let mut fps = fps as f32;
+        if let Some(set_option) = self.vtable().SetOption {
+            // SAFETY: the encoder is alive, the option is of this type, and read before the call ends.
+            unsafe { set_option(self.encoder.as_ptr(), ENCODER_OPTION_FRAME_RATE, (&raw mut fps).cast()) };
         }
     }
 

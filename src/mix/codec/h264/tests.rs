@@ -213,6 +213,40 @@ fn the_bitrate_is_kept_and_changes_at_run_time_without_a_keyframe() {
 }
 
 #[test]
+fn the_frame_rate_goes_down_and_up_without_a_keyframe_and_the_bitrate_stays() {
+    let originals = decoded(&talk_180p());
+    let mut encoder = H264Encoder::new(VideoSettings {
+        gop: 1000,
+        ..settings(originals[0].size(), 200_000)
+    })
+    .unwrap();
+    assert!(!encoder.set_fps(31), "the level was chosen for 30");
+    let mut decoder = H264Decoder::new();
+    let mut keyframes = 0;
+    let mut bits_per_second = |encoder: &mut H264Encoder, fps: u32, pictures: &[Picture]| {
+        assert!(encoder.set_fps(fps));
+        let mut bits = 0;
+        for picture in pictures.iter().step_by(30 / fps as usize) {
+            let encoded = encoder.encode(picture.view(), false).unwrap();
+            bits += encoded.bytes.len() * 8;
+            keyframes += usize::from(encoded.keyframe);
+            assert!(decoder.decode(encoded.bytes).unwrap().is_some());
+        }
+        bits as f64 * 30.0 / pictures.len() as f64
+    };
+    let whole = bits_per_second(&mut encoder, 30, &originals[..60]);
+    let half = bits_per_second(&mut encoder, 15, &originals[60..150]);
+    let again = bits_per_second(&mut encoder, 30, &originals[90..150]);
+    for bits in [whole, half, again] {
+        assert!(
+            (130_000.0..270_000.0).contains(&bits),
+            "{whole:.0} {half:.0} {again:.0}"
+        );
+    }
+    assert_eq!(keyframes, 1);
+}
+
+#[test]
 fn another_size_from_one_keyframe_to_the_next_is_survived() {
     let (small, large) = (talk_180p(), talk_360p());
     let mut decoder = H264Decoder::new();

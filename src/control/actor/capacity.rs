@@ -1,0 +1,190 @@
+//! What the room's program takes of the node: reserved while it is mixed or about to be, and what would make it more than
+//! the node has is refused. Nobody who is there is sent away for it.
+//!
+//! Seats that are taken count as cameras that are on, so that who was accepted finds room; what begins by itself (a host's
+//! camera goes off) is mixed all the same, with what there is.
+
+use super::Actor;
+use crate::control::composed::is_composed;
+use crate::control::program::Making;
+use crate::control::reconcile::sources;
+use crate::forward::{Permission, SeatIndex, SourceId, SourceInfo, SourceKind};
+use crate::mix::layout::Layout;
+use crate::program::{Cores, Shortage, Sized, cost};
+use crate::room::{Capacity, Code, Command, Desired, Principal, ProgramMode, ProgramSettings, Refusal};
+use crate::rtp::Codec;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// When a refused one may ask again: programs begin and end within minutes.
+const RETRY: Duration = Duration::from_secs(10);
+
+/// What there might be.
+struct Wish<'w> {
+    settings: &'w ProgramSettings,
+    layout: &'w Layout,
+    /// Guests without a seat yet.
+    newcomers: usize,
+    /// Of the program.
+    viewers: usize,
+}
+
+impl Actor {
+    /// The room is settled: what its program takes, and how it copes, is said.
+    pub(super) fn settle_capacity(&mut self) {
+        let needed = self.needed(&self.as_it_is());
+        self.reservation.set(needed);
+        let step = self.program_step();
+        if step != self.told.step {
+            self.told.step = step;
+            match step {
+                Some(step) => tracing::warn!(
+                    room = self.id.as_str(),
+                    quality = ?step.quality,
+                    fps = step.fps,
+                    width = step.size.width(),
+                    height = step.size.height(),
+                    "the program can't keep up, or did not for a while, and is made with less than is set"
+                ),
+                None => tracing::info!(room = self.id.as_str(), "the program is made as it is set"),
+            }
+        }
+    }
+
+    /// How many more guests there is room for: as publishers, and in a program that is mixed.
+    pub(super) fn capacity(&self) -> Capacity {
+        let places = self.shared.registry.places();
+        let shortage = (1..=places.min(GUESTS_MAX)).find_map(|newcomers| {
+            let wish = Wish {
+                newcomers,
+                ..self.as_it_is()
+            };
+            Some((newcomers - 1, self.shortage(&wish)?))
+        });
+        match shortage {
+            Some((guests, shortage)) => Capacity {
+                guests,
+                why: shortage.to_string(),
+            },
+            None => Capacity {
+                guests: places,
+                why: "the server has no place for another publisher now".to_owned(),
+            },
+        }
+    }
+
+    /// Other settings or another layout that would take more than there is. What is wrong with them otherwise is the seat
+    /// machine's to say.
+    pub(super) fn may_change(&self, by: &Principal, command: &Command) -> Result<(), Refusal> {
+        let Command::Update(patch) = command else {
+            return Ok(());
+        };
+        let Ok(settings) = self.room.updated(by, patch) else {
+            return Ok(());
+        };
+        self.may(&Wish {
+            settings: &settings.program,
+            layout: &settings.layout,
+            ..self.as_it_is()
+        })
+    }
+
+    /// Whoever comes first begins the mix.
+    pub(super) fn may_watch(&self) -> Result<(), Refusal> {
+        let now = self.as_it_is();
+        self.may(&Wish {
+            viewers: now.viewers + 1,
+            ..now
+        })
+    }
+
+    fn may(&self, wish: &Wish) -> Result<(), Refusal> {
+        match self.shortage(wish) {
+            Some(shortage) => Err(Refusal {
+                retry_after: Some(RETRY),
+                ..self.refusal(Code::CapacityExhausted, shortage.to_string())
+            }),
+            None => Ok(()),
+        }
+    }
+
+    fn shortage(&self, wish: &Wish) -> Option<Shortage> {
+        self.reservation.refuses(self.needed(wish))
+    }
+
+    fn as_it_is(&self) -> Wish<'_> {
+        let settings = self.room.settings();
+        Wish {
+            settings: &settings.program,
+            layout: &settings.layout,
+            newcomers: 0,
+            viewers: self.program_viewers(),
+        }
+    }
+
+    fn needed(&self, wish: &Wish) -> Cores {
+        let desired = self.room.desired();
+        let watched = wish.viewers > 0 || wish.settings.always;
+        if desired.ended || !self.program_begun || !watched {
+            return Cores::default();
+        }
+        let sources = self.awaited_sources(&desired, wish.newcomers);
+        let infos: Vec<SourceInfo> = sources.iter().map(|(source, _)| source.clone()).collect();
+        let host_size = self.host_size();
+        let becomes = is_composed(wish.settings, wish.layout, &infos, host_size);
+        // it also goes on for a while when nothing is left to compose
+        let may_be = matches!(wish.settings.mode, ProgramMode::Auto | ProgramMode::Mixed);
+        let goes_on = may_be && self.making() == Making::Mixed;
+        if !becomes && !goes_on {
+            return Cores::default();
+        }
+        let video = &wish.settings.video;
+        let canvas = video.size.unwrap_or(self.program_size.size());
+        cost(canvas, video.fps, wish.layout, &sources)
+    }
+
+    /// The sources there will be once everybody with a seat publishes, with their sizes. The host alone is not awaited:
+    /// without one there is a slate.
+    fn awaited_sources(&self, desired: &Desired, newcomers: usize) -> Vec<Sized> {
+        let mut all: Vec<Sized> = sources(desired, &self.actual)
+            .into_iter()
+            .map(|mut source| {
+                source.connected = true;
+                let size = self.source_size(source.id);
+                (source, size)
+            })
+            .collect();
+        let taken = |seat: &SeatIndex| desired.seats.values().any(|(taken, _)| taken == seat);
+        let guests = (1..=u8::MAX).map(SeatIndex);
+        let newcomers = guests.clone().filter(|seat| !taken(seat)).take(newcomers);
+        let silent: Vec<SeatIndex> = guests
+            .filter(|seat| taken(seat) && !all.iter().any(|(source, _)| source.seat == *seat))
+            .chain(newcomers)
+            .collect();
+        all.extend(silent.into_iter().map(|seat| (camera(seat), None)));
+        all.sort_by_key(|(source, _)| (source.seat, source.kind));
+        all
+    }
+}
+
+/// Guest seats of a room at most.
+const GUESTS_MAX: usize = 15;
+
+/// Of somebody who has not published yet.
+fn camera(seat: SeatIndex) -> SourceInfo {
+    SourceInfo {
+        id: SourceId(0),
+        seat,
+        kind: SourceKind::Camera,
+        user: Arc::from(""),
+        worker: 0,
+        audio: Some(Codec::Opus),
+        video: Some(Codec::H264),
+        layers: 1,
+        permission: Permission {
+            audio: true,
+            video: true,
+        },
+        connected: true,
+    }
+}
