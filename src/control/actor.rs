@@ -182,8 +182,7 @@ enum Media {
     },
     Viewer {
         slots: Vec<SlotReport>,
-        /// Watches the program.
-        program: bool,
+        view: View,
     },
 }
 

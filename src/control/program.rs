@@ -30,6 +30,8 @@ pub(super) struct Facts<'a> {
     /// There has been seated media: the program exists until the room ends.
     pub begun: bool,
     pub viewers: usize,
+    /// Somebody hears the program without the voice of a seat whose media is there.
+    pub left_out: bool,
 }
 
 /// How the program is made now.
@@ -85,7 +87,7 @@ fn is_host_alone(facts: Facts) -> bool {
     // viewers get both: what a host does not send, or may not, the mixer makes up for
     let is_whole = host.video == Some(Codec::H264) && host.audio == Some(Codec::Opus);
     let is_permitted = host.permission.video && host.permission.audio;
-    is_camera && is_whole && is_permitted && facts.layout.is_default()
+    is_camera && is_whole && is_permitted && facts.layout.is_default() && !facts.left_out
 }
 
 /// When a mixer runs.
@@ -178,6 +180,7 @@ mod tests {
             host_flows: true,
             begun: true,
             viewers: 1,
+            left_out: false,
         };
         Mixing::default().decide(facts, Instant::now())
     }
@@ -230,6 +233,25 @@ mod tests {
     }
 
     #[test]
+    fn a_host_alone_who_listens_without_their_own_voice_is_mixed() {
+        let sources = [source(0, SourceKind::Camera)];
+        let mut settings = ProgramSettings::default();
+        for (mode, mixed) in [(ProgramMode::Auto, true), (ProgramMode::Passthrough, false)] {
+            settings.mode = mode;
+            let facts = Facts {
+                settings: &settings,
+                layout: &Layout::default(),
+                sources: &sources,
+                host_flows: true,
+                begun: true,
+                viewers: 1,
+                left_out: true,
+            };
+            assert_eq!(Mixing::default().decide(facts, Instant::now()), mixed, "{mode:?}");
+        }
+    }
+
+    #[test]
     fn the_mixer_ends_a_while_after_it_is_needed_and_at_once_when_it_is_off() {
         let (start, mut mixing) = (Instant::now(), Mixing::default());
         let host = [source(0, SourceKind::Camera)];
@@ -243,6 +265,7 @@ mod tests {
                 host_flows: true,
                 begun: true,
                 viewers,
+                left_out: false,
             };
             let runs = mixing.decide(facts, start + Duration::from_millis(after_ms));
             (runs, mixing.poll_timeout().map(|at| (at - start).as_millis()))
@@ -275,6 +298,7 @@ mod tests {
                 host_flows,
                 begun: true,
                 viewers: 1,
+                left_out: false,
             };
             let runs = mixing.decide(facts, start + Duration::from_millis(after_ms));
             (runs, mixing.poll_timeout().map(|at| (at - start).as_millis()))
@@ -299,6 +323,7 @@ mod tests {
             host_flows: true,
             begun: true,
             viewers: 1,
+            left_out: false,
         };
         let at = |ms| start + Duration::from_millis(ms);
         assert!(mixing.decide(facts, at(0)));
@@ -324,6 +349,7 @@ mod tests {
             host_flows: false,
             begun: false,
             viewers: 1,
+            left_out: false,
         };
         assert!(!Mixing::default().decide(facts, Instant::now()));
     }

@@ -8,8 +8,11 @@ use std::time::{Duration, Instant};
 /// What a viewer asked to see.
 #[derive(Clone, Debug, PartialEq)]
 pub enum View {
-    /// The room's program; the host's camera, untouched, while the room has none. One slot.
-    Program,
+    /// The room's program; the host's camera, untouched, while the room has none. One slot. `leave_out`: the user whose
+    /// voice is left out of a mixed one, as long as they are on a seat.
+    Program {
+        leave_out: Option<Arc<str>>,
+    },
     Seat {
         seat: SeatIndex,
         kind: SourceKind,
@@ -73,6 +76,8 @@ impl Class {
 #[derive(Debug)]
 pub(super) struct Slots {
     view: View,
+    /// Where the one is whose voice is left out of the program.
+    left_out: Option<SeatIndex>,
     occupants: Vec<Option<SourceInfo>>,
     /// Candidates of the last reconcile that found no slot.
     waiting: Vec<SourceInfo>,
@@ -91,6 +96,7 @@ impl Slots {
         };
         Slots {
             view,
+            left_out: None,
             occupants: vec![None; count],
             waiting: Vec::new(),
             remembered: Vec::new(),
@@ -102,6 +108,11 @@ impl Slots {
         self.occupants.get(slot)?.as_ref()
     }
 
+    /// The seat whose voice is to be left out of the program.
+    pub(super) fn left_out(&self) -> Option<SeatIndex> {
+        self.left_out
+    }
+
     /// The sources in slots, then those that wait for one.
     pub(super) fn sources(&self) -> impl Iterator<Item = &SourceInfo> {
         self.occupants.iter().flatten().chain(&self.waiting)
@@ -109,6 +120,13 @@ impl Slots {
 
     /// The room's sources are now these. `loudness` is a source's smoothed level, 0..=127.
     pub(super) fn reconcile(&mut self, sources: &[SourceInfo], loudness: impl Fn(SourceId) -> u8, now: Instant) {
+        self.left_out = match &self.view {
+            View::Program { leave_out: Some(user) } => {
+                let mut own = sources.iter().filter(|source| source.kind != SourceKind::Program);
+                own.find(|source| source.user == *user).map(|source| source.seat)
+            }
+            View::Program { leave_out: None } | View::Seat { .. } | View::Stage { .. } => None,
+        };
         let mut candidates = self.candidates(sources);
         for slot in &mut self.occupants {
             let successor = slot.as_ref().and_then(|old| {
@@ -145,8 +163,8 @@ impl Slots {
     fn candidates(&self, sources: &[SourceInfo]) -> Vec<SourceInfo> {
         let mixed = sources.iter().any(|source| source.kind == SourceKind::Program);
         let admitted = |source: &&SourceInfo| match (&self.view, source.kind) {
-            (View::Program, SourceKind::Program) => true,
-            (View::Program, kind) => !mixed && kind == SourceKind::Camera && source.seat == HOST,
+            (View::Program { .. }, SourceKind::Program) => true,
+            (View::Program { .. }, kind) => !mixed && kind == SourceKind::Camera && source.seat == HOST,
             (View::Seat { .. } | View::Stage { .. }, SourceKind::Program) => false,
             (View::Seat { seat, kind }, of) => source.seat == *seat && of == *kind,
             (View::Stage { leave_out }, _) => leave_out.as_ref().is_none_or(|own| *own != source.user),
@@ -368,7 +386,7 @@ mod tests {
             slots.reconcile(&all, quiet, now);
             ids(&slots)
         };
-        assert_eq!(seated(View::Program), [1]);
+        assert_eq!(seated(View::Program { leave_out: None }), [1]);
         assert_eq!(
             seated(View::Seat {
                 seat: SeatIndex(1),
@@ -404,7 +422,7 @@ mod tests {
             kind: SourceKind::Program,
         };
         let views = [
-            (View::Program, vec![1], vec![3]),
+            (View::Program { leave_out: None }, vec![1], vec![3]),
             (View::Stage { leave_out: None }, vec![1, 2, 0], vec![1, 2, 0]),
             (seat, vec![0], vec![0]),
         ];
@@ -416,11 +434,32 @@ mod tests {
             }
         }
         // the next program of the room follows the one before
-        let mut slots = Slots::new(View::Program, 1, now);
+        let mut slots = Slots::new(View::Program { leave_out: None }, 1, now);
         slots.reconcile(&all, quiet, now);
         let next = source(4, 0, SourceKind::Program, "room");
         slots.reconcile(&[all[0].clone(), all[2].clone(), next], quiet, now);
         assert_eq!(ids(&slots), [4]);
+    }
+
+    #[test]
+    fn the_voice_that_is_left_out_of_a_program_is_where_its_user_is() {
+        let now = Instant::now();
+        let view = View::Program {
+            leave_out: Some("bob".into()),
+        };
+        let mut slots = Slots::new(view, 1, now);
+        let program = source(9, 0, SourceKind::Program, "");
+        let lists = [
+            (vec![camera(1, 0, "host")], None),
+            (vec![camera(1, 0, "host"), camera(2, 3, "bob")], Some(3)),
+            (vec![source(5, 4, SourceKind::Screen, "bob")], Some(4)),
+            (vec![camera(1, 3, "host")], None),
+        ];
+        for (mut sources, seat) in lists {
+            sources.push(program.clone());
+            slots.reconcile(&sources, quiet, now);
+            assert_eq!((ids(&slots), slots.left_out()), (vec![9], seat.map(SeatIndex)));
+        }
     }
 
     #[test]

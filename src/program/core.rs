@@ -106,6 +106,7 @@ impl Core {
                 sound.speakers.remove(seat);
             }
         }
+        sound.listen(&plan.listeners);
         inputs.retain(|id, _| plan.sources.iter().any(|source| source.id == *id));
         drawn.retain(|id| inputs.contains_key(id));
         for source in plan.sources.iter() {
@@ -174,8 +175,10 @@ impl Core {
 
     fn make_sound(&mut self, now: Instant, sink: &mut impl Sink) {
         let output = &mut self.output;
-        let each = |packet: &[u8], at| output.sound(packet, at, now, sink);
-        self.picture.stale |= self.sound.make(&mut self.inputs, now, each);
+        let each = |layer, packet: &[u8], at| output.sound(layer, packet, at, now, sink);
+        let made = self.sound.make(&mut self.inputs, now, each);
+        self.metrics.minus.inc_by(made.minus);
+        self.picture.stale |= made.others_speak;
     }
 
     fn make_picture(&mut self, now: Instant, sink: &mut impl Sink) -> Option<Shown> {

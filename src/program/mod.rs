@@ -3,7 +3,8 @@
 //!
 //! ```text
 //! port ─▶ input (per source): frames → decoder ─▶ composer ─▶ encoder ─▶ output ─▶ port ─▶ workers ─▶ viewers
-//!                             voice ─────────────▶ mixer ───▶ encoder ──────┘
+//!                             voice ─────────────▶ mixer ─┬─▶ encoder ──────┤
+//!                                                         └─▶ minus ────────┘
 //! ```
 //! `core` decides, `picture` and `sound` make; all are written against time as an argument, and this file is the thread
 //! around them. What it should be comes in
@@ -14,6 +15,7 @@
 mod core;
 mod grid;
 mod input;
+mod minus;
 mod output;
 mod picture;
 mod plan;
@@ -272,7 +274,7 @@ impl Thread {
 
 /// Where the program's packets and wishes go.
 trait Sink {
-    fn publish(&mut self, kind: MediaKind, packet: PacketView);
+    fn publish(&mut self, kind: MediaKind, layer: LayerIndex, packet: PacketView);
     fn update(&mut self, update: FeedUpdate);
     fn request_keyframe(&mut self, source: SourceId, layer: LayerIndex);
     /// The simulcast encodings of a source's video that are of use.
@@ -280,8 +282,8 @@ trait Sink {
 }
 
 impl Sink for Port<Command> {
-    fn publish(&mut self, kind: MediaKind, packet: PacketView) {
-        Port::publish(self, kind, packet);
+    fn publish(&mut self, kind: MediaKind, layer: LayerIndex, packet: PacketView) {
+        Port::publish(self, kind, layer, packet);
     }
 
     fn update(&mut self, update: FeedUpdate) {

@@ -12,6 +12,9 @@ use std::time::{Duration, Instant};
 /// viewers that come later get the last one with the start).
 const CLOCK_INTERVAL: Duration = Duration::from_secs(5);
 
+/// The picture, and of the sound the whole mix.
+const WHOLE: LayerIndex = LayerIndex(0);
+
 /// One of the program's two streams.
 struct Stream {
     kind: MediaKind,
@@ -28,6 +31,8 @@ pub(super) struct Output {
     video: Stream,
     audio: Stream,
     packetizer: Packetizer,
+    /// A packet of the block of sound under way is out, but not that of the whole mix.
+    in_block: bool,
 }
 
 impl Output {
@@ -43,6 +48,7 @@ impl Output {
             video: stream(MediaKind::Video),
             audio: stream(MediaKind::Audio),
             packetizer: Packetizer::default(),
+            in_block: false,
         }
     }
 
@@ -53,14 +59,20 @@ impl Output {
         let mut first = picture.keyframe;
         self.packetizer.packetize(picture.bytes, |payload, last| {
             let starts_keyframe = std::mem::take(&mut first);
-            stream.publish(payload, (timestamp, last, starts_keyframe), now, sink);
+            stream.publish(WHOLE, payload, (timestamp, last, starts_keyframe), now, sink);
+            stream.sequence += 1;
         });
     }
 
-    /// The block of sound that begins at the program's time `at`.
-    pub fn sound(&mut self, packet: &[u8], at: Instant, now: Instant, sink: &mut impl Sink) {
+    /// The block of sound that begins at the program's time `at`: of [other layers](LayerIndex) than the whole mix first,
+    /// under the same number, then that one.
+    pub fn sound(&mut self, layer: LayerIndex, packet: &[u8], at: Instant, now: Instant, sink: &mut impl Sink) {
         let timestamp = self.audio.stamp(self.origin, &self.clock, at, sink);
-        self.audio.publish(packet, (timestamp, false, true), now, sink);
+        // who was not given all of a block goes on with the next one, see [`Port::publish`](crate::worker::Port::publish)
+        let first = !std::mem::replace(&mut self.in_block, layer != WHOLE);
+        let stream = &mut self.audio;
+        stream.publish(layer, packet, (timestamp, false, first), now, sink);
+        stream.sequence += u64::from(layer == WHOLE);
     }
 }
 
@@ -82,7 +94,7 @@ impl Stream {
             self.told = Some(at);
             sink.update(FeedUpdate::Clock {
                 kind: self.kind,
-                layer: LayerIndex(0),
+                layer: WHOLE,
                 ntp: clock.at(at),
                 rtp,
             });
@@ -91,7 +103,8 @@ impl Stream {
     }
 
     fn publish(
-        &mut self,
+        &self,
+        layer: LayerIndex,
         payload: &[u8],
         (timestamp, marker, starts_keyframe): (u32, bool, bool),
         now: Instant,
@@ -106,7 +119,6 @@ impl Stream {
             arrival: now,
             extensions_len: 0,
         };
-        self.sequence += 1;
-        sink.publish(self.kind, PacketView { meta, bytes: payload });
+        sink.publish(self.kind, layer, PacketView { meta, bytes: payload });
     }
 }

@@ -2,10 +2,11 @@
 
 use super::{Actor, Media};
 use crate::control::program::{Facts, Making};
-use crate::forward::{SeatIndex, SourceId, SourceInfo, SourceKind};
+use crate::forward::{SeatIndex, SourceId, SourceInfo, SourceKind, View};
 use crate::program::{Handle, Plan, Seated};
 use crate::room::{Desired, HOST_SEAT, ProgramMode, SourceStatus, UserId};
 use crate::rtp::Codec;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -32,6 +33,7 @@ impl Actor {
             self.mixed = None;
             self.mixing.handle_end(now);
         }
+        let listeners = self.listeners(sources);
         let settings = self.room.settings();
         let facts = Facts {
             settings: &settings.program,
@@ -40,13 +42,14 @@ impl Actor {
             host_flows: self.host_camera().is_some_and(|camera| camera.video && camera.audio),
             begun: self.program_begun && !desired.ended,
             viewers: self.program_viewers(),
+            left_out: !listeners.is_empty(),
         };
         if !self.mixing.decide(facts, now) {
             // its thread ends by itself
             self.mixed = None;
             return None;
         }
-        let plan = self.plan(sources, now);
+        let plan = self.plan(sources, listeners, now);
         match &mut self.mixed {
             Some(mixed) if mixed.plan == plan => {}
             Some(mixed) => {
@@ -93,7 +96,7 @@ impl Actor {
         }
     }
 
-    fn plan(&self, sources: &[SourceInfo], now: Instant) -> Plan {
+    fn plan(&self, sources: &[SourceInfo], listeners: Vec<SeatIndex>, now: Instant) -> Plan {
         let snapshot = self.room.snapshot(now);
         let seated = snapshot.seats.iter().zip(0..).filter_map(|(seat, index)| {
             let person = seat.occupancy.person()?;
@@ -110,7 +113,25 @@ impl Actor {
             people: seated.collect(),
             present: snapshot.present(),
             layout: snapshot.settings.layout,
+            listeners,
         }
+    }
+
+    /// The seats whose voices are left out of the program for somebody, in their order.
+    fn listeners(&self, sources: &[SourceInfo]) -> Vec<SeatIndex> {
+        let left_out = self.peers.values().filter_map(|peer| match &peer.media {
+            Media::Viewer {
+                view: View::Program { leave_out },
+                ..
+            } => leave_out.as_ref(),
+            Media::Viewer { .. } | Media::Publisher { .. } => None,
+        });
+        let seats = left_out.filter_map(|user| {
+            let mut theirs = sources.iter().filter(|source| source.user == *user);
+            theirs.find(|source| source.connected && source.audio.is_some())
+        });
+        let seats: BTreeSet<SeatIndex> = seats.map(|source| source.seat).collect();
+        seats.into_iter().collect()
     }
 
     pub(super) fn making(&self) -> Making {
@@ -126,7 +147,12 @@ impl Actor {
     }
 
     fn program_viewers(&self) -> usize {
-        let views_program = |media: &Media| matches!(media, Media::Viewer { program: true, .. });
+        let views_program = |media: &Media| {
+            let Media::Viewer { view, .. } = media else {
+                return false;
+            };
+            matches!(view, View::Program { .. })
+        };
         self.peers.values().filter(|peer| views_program(&peer.media)).count()
     }
 
