@@ -35,8 +35,8 @@ pub(super) struct Shown {
     pub(super) codec: Codec,
     /// Neither muted nor locked.
     pub(super) permitted: bool,
-    /// Of a program's sound: the packets of this layer go out, where it has any, in the place of the whole mix's.
-    pub(super) instead: Option<LayerIndex>,
+    /// Of a program's sound: the packets of these layers go out, where they have any, in the place of the whole mix's.
+    pub(super) instead: [Option<LayerIndex>; 2],
 }
 
 /// How far the current encoding was served.
@@ -218,9 +218,9 @@ impl Outgoing {
 
     /// The packet of `layer`, or what stands in its place.
     fn packet<'f>(&self, input: &'f FeedTrack, layer: &'f FeedLayer, sequence: u64) -> Option<PacketView<'f>> {
-        let instead = self.shown.and_then(|shown| input.layer(shown.instead?));
-        let packet = instead.and_then(|instead| instead.ring.get(sequence));
-        packet.or_else(|| layer.ring.get(sequence))
+        let instead = self.shown.into_iter().flat_map(|shown| shown.instead).flatten();
+        let mut packets = instead.filter_map(|instead| input.layer(instead)?.ring.get(sequence));
+        packets.next().or_else(|| layer.ring.get(sequence))
     }
 
     /// Reports and starts that are due without a packet. The feed is that of the source shown.

@@ -76,8 +76,8 @@ impl Class {
 #[derive(Debug)]
 pub(super) struct Slots {
     view: View,
-    /// Where the one is whose voice is left out of the program.
-    left_out: Option<SeatIndex>,
+    /// Where the one is whose voice is left out of the program, then where they were before.
+    left_out: [Option<SeatIndex>; 2],
     occupants: Vec<Option<SourceInfo>>,
     /// Candidates of the last reconcile that found no slot.
     waiting: Vec<SourceInfo>,
@@ -96,7 +96,7 @@ impl Slots {
         };
         Slots {
             view,
-            left_out: None,
+            left_out: [None; 2],
             occupants: vec![None; count],
             waiting: Vec::new(),
             remembered: Vec::new(),
@@ -108,9 +108,22 @@ impl Slots {
         self.occupants.get(slot)?.as_ref()
     }
 
-    /// The seat whose voice is to be left out of the program.
-    pub(super) fn left_out(&self) -> Option<SeatIndex> {
+    /// The seat whose voice is to be left out of the program; then the one whose voice was, unless it is somebody else's by
+    /// now: a program hears of changes a little later than its viewers do.
+    pub(super) fn left_out(&self) -> [Option<SeatIndex>; 2] {
         self.left_out
+    }
+
+    fn leave_out(&mut self, sources: &[SourceInfo]) {
+        let View::Program { leave_out: Some(user) } = &self.view else {
+            return;
+        };
+        let seated = || sources.iter().filter(|source| source.kind != SourceKind::Program);
+        let now = seated().find(|source| source.user == *user).map(|source| source.seat);
+        let [last, before] = self.left_out;
+        let before = if last == now { before } else { last.or(before) };
+        let is_theirs = |seat: &SeatIndex| !seated().any(|source| source.seat == *seat && source.user != *user);
+        self.left_out = [now, before.filter(is_theirs)];
     }
 
     /// The sources in slots, then those that wait for one.
@@ -120,13 +133,7 @@ impl Slots {
 
     /// The room's sources are now these. `loudness` is a source's smoothed level, 0..=127.
     pub(super) fn reconcile(&mut self, sources: &[SourceInfo], loudness: impl Fn(SourceId) -> u8, now: Instant) {
-        self.left_out = match &self.view {
-            View::Program { leave_out: Some(user) } => {
-                let mut own = sources.iter().filter(|source| source.kind != SourceKind::Program);
-                own.find(|source| source.user == *user).map(|source| source.seat)
-            }
-            View::Program { leave_out: None } | View::Seat { .. } | View::Stage { .. } => None,
-        };
+        self.leave_out(sources);
         let mut candidates = self.candidates(sources);
         for slot in &mut self.occupants {
             let successor = slot.as_ref().and_then(|old| {
@@ -449,16 +456,22 @@ mod tests {
         };
         let mut slots = Slots::new(view, 1, now);
         let program = source(9, 0, SourceKind::Program, "");
+        let host = camera(1, 0, "host");
+        let screen = source(5, 4, SourceKind::Screen, "bob");
         let lists = [
-            (vec![camera(1, 0, "host")], None),
-            (vec![camera(1, 0, "host"), camera(2, 3, "bob")], Some(3)),
-            (vec![source(5, 4, SourceKind::Screen, "bob")], Some(4)),
-            (vec![camera(1, 3, "host")], None),
+            (vec![host.clone()], [None, None]),
+            (vec![host.clone(), camera(2, 3, "bob")], [Some(3), None]),
+            (vec![host.clone(), screen.clone()], [Some(4), Some(3)]),
+            (vec![host.clone(), camera(6, 3, "eve"), screen], [Some(4), None]),
+            (vec![host.clone()], [None, Some(4)]),
+            (vec![host.clone()], [None, Some(4)]),
+            (vec![host, camera(7, 4, "eve")], [None, None]),
         ];
-        for (mut sources, seat) in lists {
+        for (mut sources, seats) in lists {
             sources.push(program.clone());
             slots.reconcile(&sources, quiet, now);
-            assert_eq!((ids(&slots), slots.left_out()), (vec![9], seat.map(SeatIndex)));
+            let seats = seats.map(|seat: Option<u8>| seat.map(SeatIndex));
+            assert_eq!((ids(&slots), slots.left_out()), (vec![9], seats));
         }
     }
 

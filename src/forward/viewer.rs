@@ -251,7 +251,7 @@ impl Viewer {
                     source,
                     codec: codec?,
                     permitted,
-                    instead: None,
+                    instead: [None; 2],
                 })
             };
             if let Some(audio) = &mut lane.audio {
@@ -260,7 +260,8 @@ impl Viewer {
                     occupant.is_some_and(|o| o.permission.audio),
                 );
                 let is_program = occupant.is_some_and(|o| o.kind == SourceKind::Program);
-                let instead = self.plan.left_out().filter(|_| is_program).map(LayerIndex::without);
+                let left_out = self.plan.left_out().map(|seat| seat.filter(|_| is_program));
+                let instead = left_out.map(|seat| seat.map(LayerIndex::without));
                 audio.show(heard.map(|heard| Shown { instead, ..heard }), now);
             }
             if let Some(video) = &mut lane.video {
@@ -592,16 +593,18 @@ mod tests {
         };
         let mut sequence = 0;
         // by time: who sits where, and whose voices there are mixes without
-        let times: [(Option<u8>, &[u8]); 6] = [
-            (None, &[3]),
-            (Some(3), &[]),
-            (Some(3), &[1, 3]),
-            (Some(1), &[1, 3]),
-            (Some(1), &[3]),
-            (None, &[1]),
+        let times: [(Option<u8>, &[u8], u8); 7] = [
+            (None, &[3], 99),
+            (Some(3), &[], 99),
+            (Some(3), &[1, 3], 3),
+            (Some(1), &[1, 3], 1),
+            // the program has not yet heard of the move
+            (Some(1), &[3], 3),
+            (None, &[1], 1),
+            (None, &[4], 99),
         ];
         let mut expected = vec![];
-        for (seat, without) in times {
+        for (seat, without, heard) in times {
             let sources: Vec<SourceInfo> = seat.map(bob).into_iter().chain([program.clone()]).collect();
             viewer.reconcile(&sources, &feeds, now);
             for _ in 0..3 {
@@ -618,8 +621,7 @@ mod tests {
                 store(&mut feeds, LayerIndex(0), sequence, &[99], now);
                 viewer.forward(&feeds, &mut Nothing, &mut batch, now);
                 feeds.clear_fresh();
-                let own = seat.filter(|seat| without.contains(seat));
-                expected.push((sequence as u16, sequence as u32 * 960, own.unwrap_or(99)));
+                expected.push((sequence as u16, sequence as u32 * 960, heard));
             }
         }
         let sent: Vec<(u16, u32, u8)> = batch

@@ -7,6 +7,7 @@ mod card;
 #[path = "../common/mod.rs"]
 mod common;
 mod grid;
+mod minus;
 mod publisher;
 mod retune;
 mod sound;

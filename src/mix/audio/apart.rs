@@ -53,7 +53,7 @@ struct Listener {
     unheard: u32,
     /// Blocks since they began to listen.
     age: u32,
-    /// Listens no more; stays until the voice is back in the others' mixes.
+    /// Listens no more; stays until the last block is over and the voice is back in the others' mixes.
     gone: bool,
 }
 
@@ -99,7 +99,8 @@ impl Apart {
                 listener.place = Place::Hushed;
             }
         }
-        self.listeners.retain(|known| !known.gone || known.gain != Gain::FULL);
+        self.listeners
+            .retain(|known| !known.gone || known.gain != Gain::FULL || known.place == Place::Own);
         let mut own = self.own().count();
         for listener in &mut self.listeners {
             let is_new = listener.age == 0;
@@ -110,10 +111,12 @@ impl Apart {
             listener.unheard = if heard { 0 } else { listener.unheard.saturating_add(1) };
             let is_over = listener.unheard >= APART_BLOCKS;
             match listener.place {
-                _ if listener.gone => {
-                    own -= usize::from(listener.place == Place::Own);
-                    (listener.place, listener.gain.to) = (Place::Silent, 1.0);
+                // one block more: the whole mix's limiter still holds some of a voice that has just ended
+                Place::Own if listener.gone => {
+                    listener.place = Place::Leaving;
+                    own -= 1;
                 }
+                _ if listener.gone => (listener.place, listener.gain.to) = (Place::Silent, 1.0),
                 // of one who listened, the block before was as good as silent, so nothing is cut off
                 Place::Silent if heard && own < OWN_MAX => {
                     listener.place = Place::Own;
@@ -313,8 +316,8 @@ mod tests {
         turn(&mut apart, &five);
         assert!(!apart.hushes());
         apart.listen(&[]);
+        assert_eq!(turn(&mut apart, &five), [0, 1, 2, 3], "the last block");
         assert_eq!(turn(&mut apart, &five), [0u8; 0]);
-        turn(&mut apart, &five);
         assert!(apart.is_empty());
     }
 }
