@@ -116,7 +116,7 @@ impl Bench {
             connected: true,
         };
         let viewers = (0..viewers).map(|_| {
-            let mut viewer = Viewer::new(parameters(), View::Program, 1, now);
+            let mut viewer = Viewer::new(parameters(), View::Program { leave_out: None }, 1, now);
             viewer.set_open(true, now);
             viewer.reconcile(std::slice::from_ref(&source), &feeds, now);
             (viewer, Sealer::new(sealing))

@@ -7,20 +7,23 @@ use super::openapi::{FragmentAnswers, JsonErrors, OfferAnswers, ReadErrors, Reso
 use super::request::{AtRoom, BaseUrl, InRoom, Json, Last, Query, Visitor};
 use super::resource::{self, Door};
 use crate::forward::{LayerPreference, View};
-use crate::room::{Refusal, RoomId, UserId};
+use crate::room::{ProgramMode, Refusal, RoomId, UserId};
 use crate::wire::SlotOut;
 use axum::extract::{Request, State as Extract};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use serde::Deserialize;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use utoipa::{IntoParams, ToSchema};
 
 /// Unknown parameters are let pass: players put their own there.
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(super) struct WatchProgram {
-    /// `me`: without one's own voice, as long as the program is the host's own media; a mixed one has one sound for all.
+    /// `me`: without one's own voice, while one is on a seat. In mode `auto` the program of a host who listens so is mixed.
+    /// In mode `passthrough` it is the host's own packets, as they are: there is nothing to leave out for others, and for
+    /// the host nothing else in it, so they are refused (`invalid_argument`).
     minus: Option<String>,
     /// With a service token: who watches.
     user: Option<String>,
@@ -47,21 +50,30 @@ pub(super) async fn program(
         Some(caller) => Some(resource::on_behalf_of(caller, query.user.as_deref())?),
         None => None,
     };
-    minus(query.minus.as_deref(), user.as_ref(), &settings.host.user)?;
-    watch(&state, &room, user, View::Program, &base, request).await
+    let leave_out = leave_out_voice(
+        query.minus.as_deref(),
+        user.as_ref(),
+        (settings.program.mode, &settings.host.user),
+    )?;
+    watch(&state, &room, user, View::Program { leave_out }, &base, request).await
 }
 
-/// While the program is the host's own media, it is without the voice of everybody but the host. A mixed one has one sound
-/// for all, which has everybody's voice in it: what is asked for is not there yet.
-fn minus(minus: Option<&str>, user: Option<&UserId>, host: &UserId) -> Result<(), Refusal> {
-    match minus {
-        None => Ok(()),
-        Some("me") if user == Some(host) => Err(Refusal::invalid(
-            "minus",
-            "the program is your own voice and nothing else: there is nothing to leave out",
-        )),
-        Some("me") => Ok(()),
-        Some(_) => Err(Refusal::invalid("minus", "minus is me")),
+/// Whose voice is to be left out. Who watches without a name has none in the program.
+fn leave_out_voice(
+    minus: Option<&str>,
+    user: Option<&UserId>,
+    (mode, host): (ProgramMode, &UserId),
+) -> Result<Option<Arc<str>>, Refusal> {
+    match (minus, user) {
+        (None, _) | (Some("me"), None) => Ok(None),
+        (Some("me"), Some(user)) => {
+            if mode == ProgramMode::Passthrough && user == host {
+                let detail = "the program is your own voice and nothing else: there is nothing to leave out";
+                return Err(Refusal::invalid("minus", detail));
+            }
+            Ok(Some(user.shared()))
+        }
+        (Some(_), _) => Err(Refusal::invalid("minus", "minus is me")),
     }
 }
 
@@ -91,7 +103,7 @@ pub(super) async fn stage(
 }
 
 /// A service token that names nobody watches for nobody.
-fn leave_out(caller: &Caller, query: &WatchStage, user: &UserId) -> Option<std::sync::Arc<str>> {
+fn leave_out(caller: &Caller, query: &WatchStage, user: &UserId) -> Option<Arc<str>> {
     (!caller.is_service() || query.user.is_some()).then(|| user.shared())
 }
 
@@ -280,13 +292,23 @@ mod tests {
     }
 
     #[test]
-    fn only_the_host_is_in_the_hosts_program() {
+    fn only_a_host_whose_packets_are_the_program_can_not_be_left_out() {
         let user = |id: &str| UserId::parse(id).expect("an id");
         let host = user("ann");
-        assert_eq!(minus(None, Some(&host), &host), Ok(()));
-        assert_eq!(minus(Some("me"), None, &host), Ok(()));
-        assert_eq!(minus(Some("me"), Some(&user("bob")), &host), Ok(()));
-        assert!(minus(Some("me"), Some(&host), &host).is_err());
-        assert!(minus(Some("you"), None, &host).is_err());
+        let minus = |mode, minus: Option<&str>, user: Option<&UserId>| {
+            let left_out = leave_out_voice(minus, user, (mode, &host));
+            left_out.map(|user| user.map(|user| user.to_string())).ok()
+        };
+        let bob = user("bob");
+        let named = |name: &str| Some(Some(name.to_owned()));
+        for mode in [ProgramMode::Auto, ProgramMode::Mixed, ProgramMode::Passthrough] {
+            assert_eq!(minus(mode, None, Some(&host)), Some(None));
+            assert_eq!(minus(mode, Some("me"), None), Some(None));
+            assert_eq!(minus(mode, Some("me"), Some(&bob)), named("bob"));
+            assert_eq!(minus(mode, Some("you"), Some(&bob)), None);
+            let refused = mode == ProgramMode::Passthrough;
+            let expected = if refused { None } else { named("ann") };
+            assert_eq!(minus(mode, Some("me"), Some(&host)), expected);
+        }
     }
 }

@@ -196,8 +196,7 @@ enum Media {
     },
     Viewer {
         slots: Vec<SlotReport>,
-        /// Watches the program.
-        program: bool,
+        view: View,
     },
 }
 

@@ -344,14 +344,15 @@ impl Node {
         let ticket = self.shared.registry.admit(&handle, Role::Viewer, false)?;
         let slots = match view {
             View::Stage { .. } => STAGE_SLOTS,
-            View::Program | View::Seat { .. } => 1,
+            View::Program { .. } | View::Seat { .. } => 1,
         };
         // Answered here and not by the actor: a crowd that joins at once shares all cores.
         let local = random::credentials();
         let answered = offer.answer_viewer(&self.shared.local(ticket.worker, &local), slots, &mut random::ssrcs());
         let (answer, media) = answered.map_err(actor::refuse_offer)?;
         let blind = |track: &SendTrack| track.codecs.iter().all(|offered| offered.codec != Codec::H264);
-        if matches!(view, View::Program) && media.slots.iter().filter_map(|slot| slot.video.as_ref()).any(blind) {
+        if matches!(view, View::Program { .. }) && media.slots.iter().filter_map(|slot| slot.video.as_ref()).any(blind)
+        {
             // What the mixer makes is H.264, and the program goes over to it without asking its viewers.
             return Err(Refusal::new(Code::CodecUnsupported, "the program is H.264: offer it"));
         }

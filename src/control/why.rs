@@ -15,6 +15,8 @@ pub(super) struct Facts<'a> {
     pub sources: &'a [SourceInfo],
     /// The host's picture and sound are coming in.
     pub host_flows: bool,
+    /// Somebody listens without their own voice.
+    pub left_out: bool,
 }
 
 /// What has to be composed, each without a full stop. Empty: nothing, the host's own packets would do.
@@ -34,6 +36,9 @@ pub(super) fn obstacles(facts: Facts) -> Vec<String> {
         found.push(format!("the {what} of seat {} is shown, too", other.seat.0));
     }
     of_layout(facts, &mut found);
+    if facts.left_out {
+        found.push("somebody listens without their own voice".to_owned());
+    }
     found
 }
 
@@ -151,6 +156,7 @@ mod tests {
             layout,
             sources,
             host_flows: true,
+            left_out: false,
         }
     }
 

@@ -8,6 +8,9 @@ use crate::rtp::ring::Ring;
 use crate::rtp::{Codec, MediaKind, Meta, PacketView};
 use std::time::{Duration, Instant};
 
+/// Layers of a program's sound: the whole, and one without each voice; no room has more seats.
+const AUDIO_LAYERS_MAX: u8 = 17;
+
 /// What a feed has to be prepared for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FeedDescription {
@@ -70,9 +73,14 @@ impl Feed {
     }
 
     /// Keeps a packet and marks it fresh, to be forwarded by the next [`Viewer::forward`](super::Viewer::forward).
-    /// Duplicates, packets older than the ring and packets of unknown layers are left out.
+    /// Duplicates, packets older than the ring and packets of unknown layers are left out. Layers of a program's sound
+    /// come into being with their first packet.
     pub fn store(&mut self, kind: MediaKind, layer: LayerIndex, packet: PacketView) {
         let Some(track) = self.track_mut(kind) else { return };
+        if kind == MediaKind::Audio && layer.0 < AUDIO_LAYERS_MAX {
+            let count = track.layers.len().max(usize::from(layer.0) + 1);
+            track.layers.resize_with(count, || FeedLayer::new(kind));
+        }
         let Some(kept) = track.layers.get_mut(usize::from(layer.0)) else {
             return;
         };

@@ -53,8 +53,19 @@ pub enum SourceKind {
 }
 
 /// One simulcast encoding of a track: index into the publisher's RIDs, 0 without simulcast.
+///
+/// Of a program's sound, 0 is the whole mix, and each further one is the mix [without](Self::without) one seat's voice. It
+/// holds packets only where that is another sound than the whole: packets of one sequence number, whatever their layer,
+/// stand for the same 20 ms, have the same timestamp, and a listener gets one of them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct LayerIndex(pub u8);
+
+impl LayerIndex {
+    /// Of a program's sound, the layer without this seat's voice.
+    pub const fn without(seat: SeatIndex) -> Self {
+        LayerIndex(seat.0.saturating_add(1))
+    }
+}
 
 /// What may flow from a source: the seat's locks and mutes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

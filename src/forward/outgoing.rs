@@ -35,6 +35,8 @@ pub(super) struct Shown {
     pub(super) codec: Codec,
     /// Neither muted nor locked.
     pub(super) permitted: bool,
+    /// Of a program's sound: the packets of these layers go out, where they have any, in the place of the whole mix's.
+    pub(super) instead: [Option<LayerIndex>; 2],
 }
 
 /// How far the current encoding was served.
@@ -206,12 +208,19 @@ impl Outgoing {
             Flow::Live => {
                 let served = std::mem::replace(&mut self.served, layer.stored());
                 for sequence in layer.fresh_since(served) {
-                    if let Some(packet) = layer.ring.get(*sequence) {
+                    if let Some(packet) = self.packet(input, layer, *sequence) {
                         self.send(layer, &packet, Some(packet.meta.arrival), sink);
                     }
                 }
             }
         }
+    }
+
+    /// The packet of `layer`, or what stands in its place.
+    fn packet<'f>(&self, input: &'f FeedTrack, layer: &'f FeedLayer, sequence: u64) -> Option<PacketView<'f>> {
+        let instead = self.shown.into_iter().flat_map(|shown| shown.instead).flatten();
+        let mut packets = instead.filter_map(|instead| input.layer(instead)?.ring.get(sequence));
+        packets.next().or_else(|| layer.ring.get(sequence))
     }
 
     /// Reports and starts that are due without a packet. The feed is that of the source shown.
@@ -502,11 +511,15 @@ impl Outgoing {
         let Some(payload_type) = run.codec.rtx_payload_type else {
             return true;
         };
-        let track = feeds.find(run.source, place).and_then(|feed| feed.track(self.kind));
-        let Some(layer) = track.and_then(|track| track.layer(run.layer)) else {
+        let Some(track) = feeds.find(run.source, place).and_then(|feed| feed.track(self.kind)) else {
             return false;
         };
-        let packet = run.sequence_of(index).and_then(|sequence| layer.ring.get(sequence));
+        let Some(layer) = track.layer(run.layer) else {
+            return false;
+        };
+        let packet = run
+            .sequence_of(index)
+            .and_then(|sequence| self.packet(track, layer, sequence));
         let Some(packet) = packet else { return false };
         let Some(rtx_index) = self.retransmitted.admit(lost, round_trip, sink.now) else {
             return false;

@@ -24,7 +24,7 @@ fn a_viewer_who_joins_within_a_second_of_a_keyframe_starts_from_the_ring() {
     let mut world = World::new(1, 1);
     world.publish(Script::camera(1, 0, "host"));
     world.run(ms(700));
-    let viewer = world.view(View::Program, 1);
+    let viewer = world.view(View::Program { leave_out: None }, 1);
     world.run(ms(1));
     let sent = world.video(viewer);
     assert!(sent[0].origin.keyframe && sent[0].origin.first_of_frame);
@@ -42,7 +42,7 @@ fn later_a_keyframe_is_asked_for_once_and_awaited() {
     let mut world = World::new(2, 1);
     world.publish(Script::camera(1, 0, "host"));
     world.run(ms(1500));
-    let viewer = world.view(View::Program, 1);
+    let viewer = world.view(View::Program { leave_out: None }, 1);
     world.run(ms(40));
     assert_eq!(world.keyframe_requests, [(SourceId(1), LayerIndex(0))]);
     assert!(world.video(viewer).is_empty() && !world.audio(viewer).is_empty());
@@ -60,7 +60,7 @@ fn the_wish_is_repeated_while_no_keyframe_comes() {
         ..Script::camera(1, 0, "host")
     });
     world.run(ms(1500));
-    let viewer = world.view(View::Program, 1);
+    let viewer = world.view(View::Program { leave_out: None }, 1);
     world.run(ms(1900));
     assert_eq!(world.keyframe_requests.len(), 4);
     assert!(world.video(viewer).is_empty());
@@ -72,7 +72,7 @@ fn the_wish_is_repeated_while_no_keyframe_comes() {
     world.sources[0].wish(LayerIndex(0), world.now);
     world.sources[0].answer_at[0] = Some(world.now);
     world.run(ms(4000));
-    let late = world.view(View::Program, 1);
+    let late = world.view(View::Program { leave_out: None }, 1);
     // a keyframe at once, and what follows it at a pace that lines can take
     world.run(ms(1));
     assert_eq!(world.video(late).len(), 128);
@@ -97,7 +97,7 @@ fn layers_switch_on_keyframes_without_a_gap() {
         ..Script::camera(1, 0, "host")
     });
     world.run(ms(300));
-    let viewer = world.view(View::Program, 1);
+    let viewer = world.view(View::Program { leave_out: None }, 1);
     world.run(ms(1000));
     assert_eq!(
         world.last_layer(viewer),
@@ -136,7 +136,7 @@ fn a_layer_that_stops_is_replaced() {
         heights: vec![720, 180],
         ..Script::camera(1, 0, "host")
     });
-    let viewer = world.view(View::Program, 1);
+    let viewer = world.view(View::Program { leave_out: None }, 1);
     world.run(ms(500));
     world.sources[0].layers[0].stopped = true;
     world.run(ms(200));
@@ -165,7 +165,7 @@ fn picture_ids_go_on_over_layers_and_sources() {
         ..Script::camera(id, 0, "host")
     };
     world.publish(vp8(1));
-    let viewer = world.view(View::Program, 1);
+    let viewer = world.view(View::Program { leave_out: None }, 1);
     world.run(ms(300));
     world.prefer(
         viewer,
@@ -201,7 +201,7 @@ fn picture_ids_go_on_over_layers_and_sources() {
 fn pausing_stops_video_only() {
     let mut world = World::new(6, 1);
     world.publish(Script::camera(1, 0, "host"));
-    let viewer = world.view(View::Program, 1);
+    let viewer = world.view(View::Program { leave_out: None }, 1);
     world.run(ms(300));
     world.prefer(
         viewer,
@@ -224,7 +224,7 @@ fn pausing_stops_video_only() {
 fn mute_stops_everything_and_unmute_goes_on_without_a_gap() {
     let mut world = World::new(7, 1);
     world.publish(Script::camera(1, 0, "host"));
-    let viewer = world.view(View::Program, 1);
+    let viewer = world.view(View::Program { leave_out: None }, 1);
     world.run(ms(400));
     world.permit(
         0,
@@ -269,7 +269,7 @@ fn mute_stops_everything_and_unmute_goes_on_without_a_gap() {
 fn an_overflowing_viewer_goes_on_at_a_keyframe() {
     let mut world = World::new(8, 1);
     world.publish(Script::camera(1, 0, "host"));
-    let viewer = world.view(View::Program, 1);
+    let viewer = world.view(View::Program { leave_out: None }, 1);
     world.run(ms(300));
     let now = world.now;
     world.viewers[viewer].viewer.set_open(false, now);
@@ -374,7 +374,7 @@ fn sender_reports_follow_the_source_and_are_absent_without_a_clock() {
         heights: vec![180, 720],
         ..Script::camera(1, 0, "host")
     });
-    let viewer = world.view(View::Program, 1);
+    let viewer = world.view(View::Program { leave_out: None }, 1);
     world.run(ms(1500));
     assert!(world.reports(viewer).is_empty());
     world.sources[0].script.reports = true;
@@ -412,7 +412,7 @@ fn a_nack_is_answered_by_the_original_also_from_before_a_switch() {
         heights: vec![180, 720],
         ..Script::camera(1, 0, "host")
     });
-    let viewer = world.view(View::Program, 1);
+    let viewer = world.view(View::Program { leave_out: None }, 1);
     world.run(ms(300));
     let old = world.video(viewer).last().expect("flows").clone();
     world.prefer(
@@ -457,7 +457,7 @@ fn a_nack_is_answered_by_the_original_also_from_before_a_switch() {
 fn a_round_trip_is_measured_and_bounds_retransmissions() {
     let mut world = World::new(17, 1);
     world.publish(Script::camera(1, 0, "host"));
-    let viewer = world.view(View::Program, 1);
+    let viewer = world.view(View::Program { leave_out: None }, 1);
     world.run(ms(300));
     let (at, ssrc, ntp, _) = world.reports(viewer).pop().expect("reported");
     let delay_ms = (world.now - at).as_millis() as u32 - 100;
@@ -485,7 +485,7 @@ fn without_rtx_a_nack_asks_for_a_keyframe() {
         codec: Codec::Vp9,
         ..Script::camera(1, 0, "host")
     });
-    let viewer = world.view(View::Program, 1);
+    let viewer = world.view(View::Program { leave_out: None }, 1);
     world.run(ms(300));
     let lost = world.video(viewer)[5].header.sequence;
     world.nack(viewer, &[lost]);
@@ -511,9 +511,9 @@ fn upstream_loss_reorder_and_duplicates_leave_gaps_only_where_packets_were_lost(
             ..Script::camera(1, 0, "host")
         };
         world.publish(wrapping);
-        let early = world.view(View::Program, 1);
+        let early = world.view(View::Program { leave_out: None }, 1);
         world.run(ms(900));
-        let late = world.view(View::Program, 1);
+        let late = world.view(View::Program { leave_out: None }, 1);
         world.run(ms(1500));
         assert!(world.video(early).len() > 250 && world.video(late).len() > 150);
         world.check(early);
@@ -525,7 +525,7 @@ fn upstream_loss_reorder_and_duplicates_leave_gaps_only_where_packets_were_lost(
 fn transport_wide_numbers_count_every_packet_of_the_viewer() {
     let mut world = World::new(14, 1);
     world.publish(Script::camera(1, 0, "host"));
-    let viewer = world.view(View::Program, 1);
+    let viewer = world.view(View::Program { leave_out: None }, 1);
     world.run(ms(400));
     let sequences: Vec<_> = world
         .video(viewer)
@@ -568,7 +568,7 @@ fn workers_make_no_difference() {
         for i in 0..6 {
             world.view(
                 if i % 2 == 0 {
-                    View::Program
+                    View::Program { leave_out: None }
                 } else {
                     View::Stage { leave_out: None }
                 },
@@ -619,7 +619,7 @@ proptest::proptest! {
         world.network = Network { loss: 0.02, reorder: 0.05, duplicate: 0.02 };
         world.publish(Script { heights: vec![180, 720], ..Script::camera(1, 0, "host") });
         world.view(View::Stage { leave_out: None }, 2);
-        world.view(View::Program, 1);
+        world.view(View::Program { leave_out: None }, 1);
         let mut next = 2;
         for (step, wait) in steps {
             let now = world.now;

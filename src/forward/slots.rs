@@ -8,8 +8,11 @@ use std::time::{Duration, Instant};
 /// What a viewer asked to see.
 #[derive(Clone, Debug, PartialEq)]
 pub enum View {
-    /// The room's program; the host's camera, untouched, while the room has none. One slot.
-    Program,
+    /// The room's program; the host's camera, untouched, while the room has none. One slot. `leave_out`: the user whose
+    /// voice is left out of a mixed one, as long as they are on a seat.
+    Program {
+        leave_out: Option<Arc<str>>,
+    },
     Seat {
         seat: SeatIndex,
         kind: SourceKind,
@@ -73,6 +76,8 @@ impl Class {
 #[derive(Debug)]
 pub(super) struct Slots {
     view: View,
+    /// Where the one is whose voice is left out of the program, then where they were before.
+    left_out: [Option<SeatIndex>; 2],
     occupants: Vec<Option<SourceInfo>>,
     /// Candidates of the last reconcile that found no slot.
     waiting: Vec<SourceInfo>,
@@ -91,6 +96,7 @@ impl Slots {
         };
         Slots {
             view,
+            left_out: [None; 2],
             occupants: vec![None; count],
             waiting: Vec::new(),
             remembered: Vec::new(),
@@ -102,6 +108,24 @@ impl Slots {
         self.occupants.get(slot)?.as_ref()
     }
 
+    /// The seat whose voice is to be left out of the program; then the one whose voice was, unless it is somebody else's by
+    /// now: a program hears of changes a little later than its viewers do.
+    pub(super) fn left_out(&self) -> [Option<SeatIndex>; 2] {
+        self.left_out
+    }
+
+    fn leave_out(&mut self, sources: &[SourceInfo]) {
+        let View::Program { leave_out: Some(user) } = &self.view else {
+            return;
+        };
+        let seated = || sources.iter().filter(|source| source.kind != SourceKind::Program);
+        let now = seated().find(|source| source.user == *user).map(|source| source.seat);
+        let [last, before] = self.left_out;
+        let before = if last == now { before } else { last.or(before) };
+        let is_theirs = |seat: &SeatIndex| !seated().any(|source| source.seat == *seat && source.user != *user);
+        self.left_out = [now, before.filter(is_theirs)];
+    }
+
     /// The sources in slots, then those that wait for one.
     pub(super) fn sources(&self) -> impl Iterator<Item = &SourceInfo> {
         self.occupants.iter().flatten().chain(&self.waiting)
@@ -109,6 +133,7 @@ impl Slots {
 
     /// The room's sources are now these. `loudness` is a source's smoothed level, 0..=127.
     pub(super) fn reconcile(&mut self, sources: &[SourceInfo], loudness: impl Fn(SourceId) -> u8, now: Instant) {
+        self.leave_out(sources);
         let mut candidates = self.candidates(sources);
         for slot in &mut self.occupants {
             let successor = slot.as_ref().and_then(|old| {
@@ -145,8 +170,8 @@ impl Slots {
     fn candidates(&self, sources: &[SourceInfo]) -> Vec<SourceInfo> {
         let mixed = sources.iter().any(|source| source.kind == SourceKind::Program);
         let admitted = |source: &&SourceInfo| match (&self.view, source.kind) {
-            (View::Program, SourceKind::Program) => true,
-            (View::Program, kind) => !mixed && kind == SourceKind::Camera && source.seat == HOST,
+            (View::Program { .. }, SourceKind::Program) => true,
+            (View::Program { .. }, kind) => !mixed && kind == SourceKind::Camera && source.seat == HOST,
             (View::Seat { .. } | View::Stage { .. }, SourceKind::Program) => false,
             (View::Seat { seat, kind }, of) => source.seat == *seat && of == *kind,
             (View::Stage { leave_out }, _) => leave_out.as_ref().is_none_or(|own| *own != source.user),
@@ -368,7 +393,7 @@ mod tests {
             slots.reconcile(&all, quiet, now);
             ids(&slots)
         };
-        assert_eq!(seated(View::Program), [1]);
+        assert_eq!(seated(View::Program { leave_out: None }), [1]);
         assert_eq!(
             seated(View::Seat {
                 seat: SeatIndex(1),
@@ -404,7 +429,7 @@ mod tests {
             kind: SourceKind::Program,
         };
         let views = [
-            (View::Program, vec![1], vec![3]),
+            (View::Program { leave_out: None }, vec![1], vec![3]),
             (View::Stage { leave_out: None }, vec![1, 2, 0], vec![1, 2, 0]),
             (seat, vec![0], vec![0]),
         ];
@@ -416,11 +441,38 @@ mod tests {
             }
         }
         // the next program of the room follows the one before
-        let mut slots = Slots::new(View::Program, 1, now);
+        let mut slots = Slots::new(View::Program { leave_out: None }, 1, now);
         slots.reconcile(&all, quiet, now);
         let next = source(4, 0, SourceKind::Program, "room");
         slots.reconcile(&[all[0].clone(), all[2].clone(), next], quiet, now);
         assert_eq!(ids(&slots), [4]);
+    }
+
+    #[test]
+    fn the_voice_that_is_left_out_of_a_program_is_where_its_user_is() {
+        let now = Instant::now();
+        let view = View::Program {
+            leave_out: Some("bob".into()),
+        };
+        let mut slots = Slots::new(view, 1, now);
+        let program = source(9, 0, SourceKind::Program, "");
+        let host = camera(1, 0, "host");
+        let screen = source(5, 4, SourceKind::Screen, "bob");
+        let lists = [
+            (vec![host.clone()], [None, None]),
+            (vec![host.clone(), camera(2, 3, "bob")], [Some(3), None]),
+            (vec![host.clone(), screen.clone()], [Some(4), Some(3)]),
+            (vec![host.clone(), camera(6, 3, "eve"), screen], [Some(4), None]),
+            (vec![host.clone()], [None, Some(4)]),
+            (vec![host.clone()], [None, Some(4)]),
+            (vec![host, camera(7, 4, "eve")], [None, None]),
+        ];
+        for (mut sources, seats) in lists {
+            sources.push(program.clone());
+            slots.reconcile(&sources, quiet, now);
+            let seats = seats.map(|seat: Option<u8>| seat.map(SeatIndex));
+            assert_eq!((ids(&slots), slots.left_out()), (vec![9], seats));
+        }
     }
 
     #[test]

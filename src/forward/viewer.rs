@@ -4,7 +4,7 @@ use super::batch::{Batch, Seal};
 use super::feeds::{Feeds, Place};
 use super::outgoing::{Outgoing, Shown, Sink};
 use super::slots::{SlotReport, SlotState, Slots, View};
-use super::{LayerIndex, SourceId, SourceInfo};
+use super::{LayerIndex, SourceId, SourceInfo, SourceKind};
 use crate::rtp::MediaKind;
 use crate::rtp::parameters::{SendParameters, SendSlot};
 use crate::rtp::rtcp::{Block, ReportBlocks, blocks};
@@ -251,16 +251,18 @@ impl Viewer {
                     source,
                     codec: codec?,
                     permitted,
+                    instead: [None; 2],
                 })
             };
             if let Some(audio) = &mut lane.audio {
-                audio.show(
-                    shown(
-                        occupant.and_then(|o| o.audio),
-                        occupant.is_some_and(|o| o.permission.audio),
-                    ),
-                    now,
+                let heard = shown(
+                    occupant.and_then(|o| o.audio),
+                    occupant.is_some_and(|o| o.permission.audio),
                 );
+                let is_program = occupant.is_some_and(|o| o.kind == SourceKind::Program);
+                let left_out = self.plan.left_out().map(|seat| seat.filter(|_| is_program));
+                let instead = left_out.map(|seat| seat.map(LayerIndex::without));
+                audio.show(heard.map(|heard| Shown { instead, ..heard }), now);
             }
             if let Some(video) = &mut lane.video {
                 video.show(
@@ -462,7 +464,7 @@ fn wish(events: &mut VecDeque<ViewerEvent>, source: SourceId, layer: LayerIndex)
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::forward::{FeedDescription, Permission, SeatIndex, SourceKind};
+    use crate::forward::{FeedDescription, Permission, SeatIndex};
     use crate::rtp::parameters::{Feedback, SendCodec, SendTrack};
     use crate::rtp::{Codec, ExtensionMap, Meta, PacketView};
 
@@ -479,15 +481,14 @@ mod tests {
         fn seal_rtcp(&mut self, _: &mut Vec<u8>, _: usize) {}
     }
 
-    /// A worker that no viewer needs a source on gives its feed up, and makes another when the source is wanted again.
-    #[test]
-    fn sound_goes_on_with_a_feed_that_was_made_anew() {
-        const SOURCE: SourceId = SourceId(7);
-        let now = Instant::now();
+    const SOURCE: SourceId = SourceId(7);
+
+    /// One slot for sound.
+    fn listener() -> SendParameters {
         let codec = SendCodec {
             codec: Codec::Opus,
             payload_type: 111,
-            rtx_payload_type: None,
+            rtx_payload_type: Some(112),
         };
         let track = SendTrack {
             kind: MediaKind::Audio,
@@ -498,18 +499,21 @@ mod tests {
             ssrc: 1,
             rtx_ssrc: 2,
         };
-        let parameters = SendParameters {
+        SendParameters {
             slots: vec![SendSlot {
                 audio: Some(track),
                 video: None,
             }],
             cname: "room".into(),
-        };
-        let source_on = |seat| SourceInfo {
+        }
+    }
+
+    fn source(kind: SourceKind, seat: u8, user: &str) -> SourceInfo {
+        SourceInfo {
             id: SOURCE,
             seat: SeatIndex(seat),
-            kind: SourceKind::Camera,
-            user: "guest".into(),
+            kind,
+            user: user.into(),
             worker: 0,
             audio: Some(Codec::Opus),
             video: None,
@@ -519,33 +523,43 @@ mod tests {
                 video: true,
             },
             connected: true,
+        }
+    }
+
+    const DESCRIPTION: FeedDescription = FeedDescription {
+        audio: Some(Codec::Opus),
+        video: None,
+        layers: 1,
+    };
+
+    fn store(feeds: &mut Feeds, layer: LayerIndex, sequence: u64, payload: &[u8], now: Instant) {
+        let meta = Meta {
+            sequence,
+            timestamp: sequence as u32 * 960,
+            marker: false,
+            starts_keyframe: true,
+            codec: Codec::Opus,
+            arrival: now,
+            extensions_len: 0,
         };
+        let packet = PacketView { meta, bytes: payload };
+        feeds.insert(SOURCE, DESCRIPTION).store(MediaKind::Audio, layer, packet);
+    }
+
+    /// A worker that no viewer needs a source on gives its feed up, and makes another when the source is wanted again.
+    #[test]
+    fn sound_goes_on_with_a_feed_that_was_made_anew() {
+        let now = Instant::now();
+        let source_on = |seat| source(SourceKind::Camera, seat, "guest");
         let view = View::Seat {
             seat: SeatIndex(3),
             kind: SourceKind::Camera,
         };
-        let description = FeedDescription {
-            audio: Some(Codec::Opus),
-            video: None,
-            layers: 1,
-        };
         let (mut feeds, mut batch) = (Feeds::default(), Batch::default());
-        let mut viewer = Viewer::new(parameters, view, 1, now);
+        let mut viewer = Viewer::new(listener(), view, 1, now);
         viewer.set_open(true, now);
         let mut hear = |viewer: &mut Viewer, feeds: &mut Feeds, sequence: u64| {
-            let meta = Meta {
-                sequence,
-                timestamp: sequence as u32 * 960,
-                marker: false,
-                starts_keyframe: true,
-                codec: Codec::Opus,
-                arrival: now,
-                extensions_len: 0,
-            };
-            let packet = PacketView { meta, bytes: &[1, 2] };
-            feeds
-                .insert(SOURCE, description)
-                .store(MediaKind::Audio, LayerIndex(0), packet);
+            store(feeds, LayerIndex(0), sequence, &[1, 2], now);
             viewer.forward(feeds, &mut Nothing, &mut batch, now);
             feeds.clear_fresh();
             batch.datagrams.len()
@@ -561,6 +575,75 @@ mod tests {
         for sequence in 11..=20 {
             assert_eq!(hear(&mut viewer, &mut feeds, sequence), sequence as usize);
         }
+    }
+
+    #[test]
+    fn a_listener_gets_what_is_without_their_voice_wherever_they_sit_and_numbers_run_on() {
+        let now = Instant::now();
+        let view = View::Program {
+            leave_out: Some("bob".into()),
+        };
+        let (mut feeds, mut batch) = (Feeds::default(), Batch::default());
+        let mut viewer = Viewer::new(listener(), view, 1, now);
+        viewer.set_open(true, now);
+        let program = source(SourceKind::Program, 0, "");
+        let bob = |seat| SourceInfo {
+            id: SourceId(8),
+            ..source(SourceKind::Camera, seat, "bob")
+        };
+        let mut sequence = 0;
+        // by time: who sits where, and whose voices there are mixes without
+        let times: [(Option<u8>, &[u8], u8); 7] = [
+            (None, &[3], 99),
+            (Some(3), &[], 99),
+            (Some(3), &[1, 3], 3),
+            (Some(1), &[1, 3], 1),
+            // the program has not yet heard of the move
+            (Some(1), &[3], 3),
+            (None, &[1], 1),
+            (None, &[4], 99),
+        ];
+        let mut expected = vec![];
+        for (seat, without, heard) in times {
+            let sources: Vec<SourceInfo> = seat.map(bob).into_iter().chain([program.clone()]).collect();
+            viewer.reconcile(&sources, &feeds, now);
+            for _ in 0..3 {
+                sequence += 1;
+                for seat in without {
+                    store(
+                        &mut feeds,
+                        LayerIndex::without(SeatIndex(*seat)),
+                        sequence,
+                        &[*seat],
+                        now,
+                    );
+                }
+                store(&mut feeds, LayerIndex(0), sequence, &[99], now);
+                viewer.forward(&feeds, &mut Nothing, &mut batch, now);
+                feeds.clear_fresh();
+                expected.push((sequence as u16, sequence as u32 * 960, heard));
+            }
+        }
+        let sent: Vec<(u16, u32, u8)> = batch
+            .iter()
+            .map(|(bytes, _)| {
+                let number = u16::from_be_bytes([bytes[2], bytes[3]]);
+                let timestamp = u32::from_be_bytes([bytes[4], bytes[5], bytes[6], bytes[7]]);
+                (number, timestamp, bytes[bytes.len() - 1])
+            })
+            .collect();
+        assert_eq!(sent, expected);
+        // what is lost is sent again as it was
+        viewer.reconcile(&[bob(3), program], &feeds, now);
+        let mut again = Batch::default();
+        let stream = viewer.lanes[0].audio.as_mut().expect("sound");
+        let mut seal = Nothing;
+        let mut sink = viewer.line.sink(&mut seal, &mut again, now);
+        for lost in [8, 5] {
+            stream.retransmit(lost, &feeds, &mut Place::default(), Duration::ZERO, &mut sink);
+        }
+        let ends: Vec<u8> = again.iter().map(|(bytes, _)| bytes[bytes.len() - 1]).collect();
+        assert_eq!(ends, [3, 99]);
     }
 
     #[test]

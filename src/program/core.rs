@@ -223,10 +223,17 @@ impl Core {
     fn make_sound(&mut self, now: Instant, sink: &mut impl Sink) {
         let Some(mixing) = &mut self.mixing else { return };
         let (elastic, output, lead) = (&mut self.elastic, &mut self.output, self.host.lead());
-        mixing.make_sound(&mut self.inputs, now, |packet, at| {
+        let mut block = None;
+        mixing.make_sound(&mut self.inputs, now, |layer, packet, at| {
             let moment = lead.before(at);
-            if let Some(numbers) = elastic.number_mixed(MediaKind::Audio, moment, 1, true) {
-                output.sound(packet, Sent { numbers, moment, now }, sink);
+            // all layers of a block have its numbers
+            let numbers = match block {
+                Some((known, numbers)) if known == at => numbers,
+                _ => elastic.number_mixed(MediaKind::Audio, moment, 1, true),
+            };
+            block = Some((at, numbers));
+            if let Some(numbers) = numbers {
+                output.sound(layer, packet, Sent { numbers, moment, now }, sink);
             }
         });
         if elastic.is_mixing() {
@@ -336,6 +343,9 @@ impl Core {
                 mixing.sound.speakers.remove(seat);
             }
         }
+        if let Some(mixing) = mixing {
+            mixing.sound.listen(&plan.listeners);
+        }
         let is_planned = |id: &SourceId| plan.sources.iter().filter(wanted).any(|source| source.id == *id);
         let gone: Vec<SourceId> = inputs.keys().copied().filter(|id| !is_planned(id)).collect();
         *wants_others |= !gone.is_empty();
@@ -375,7 +385,9 @@ impl Core {
         let wanted = self.plan.settings.video.size;
         Facts {
             forced: self.plan.settings.mode == ProgramMode::Mixed,
-            composing: connected.any(|source| !is_host(source)) || !self.plan.layout.is_default(),
+            composing: connected.any(|source| !is_host(source))
+                || !self.plan.layout.is_default()
+                || !self.plan.listeners.is_empty(),
             // consumers so far begin wherever they are let
             needs_keyframes: false,
             host: host.map(|host| elastic::Host {

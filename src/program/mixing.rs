@@ -9,7 +9,7 @@ use super::picture::Picture;
 use super::scene::{self, Scenery};
 use super::sound::Sound;
 use super::{Counted, Sink};
-use crate::forward::SourceId;
+use crate::forward::{LayerIndex, SourceId};
 use crate::mix::codec::EncodedPicture;
 use crate::rtp::NtpClock;
 use crate::telemetry::ProgramMetrics;
@@ -138,9 +138,11 @@ impl Mixing {
     }
 
     /// Hands `each` the blocks of sound that are over, encoded, with the times at which they are due.
-    pub fn make_sound(&mut self, inputs: &mut Inputs, now: Instant, each: impl FnMut(&[u8], Instant)) {
+    pub fn make_sound(&mut self, inputs: &mut Inputs, now: Instant, each: impl FnMut(LayerIndex, &[u8], Instant)) {
         let Some(until) = self.until else { return };
-        self.picture.stale |= self.sound.make(inputs, now, until.sound, each);
+        let made = self.sound.make(inputs, now, until.sound, each);
+        self.metrics.minus.inc_by(made.minus);
+        self.picture.stale |= made.others_speak;
     }
 
     /// The picture that is due, if there is one: encoded, and its time. `begins`: there has been none, and the first one waits

@@ -5,7 +5,8 @@
 //! ```text
 //! port ─▶ host ─────────────────────────────────────────────────▶ elastic ─▶ output ─▶ port ─▶ workers ─▶ viewers
 //!      ─▶ input (per source): frames → decoder ─▶ composer ─▶ encoder ─┤
-//!                             voice ─────────────▶ mixer ───▶ encoder ─┘
+//!                             voice ─────────────▶ mixer ─┬─▶ encoder ─┤
+//!                                                         └─▶ minus ───┘
 //! ```
 //! `elastic` decides who makes the program, `mixing` makes it of many with `picture` and `sound`, `core` ties them together,
 //! `ladder` says what is given up when the thread can't keep up; all are written against time as an argument, and this file
@@ -23,6 +24,7 @@ mod grid;
 mod host;
 mod input;
 mod ladder;
+mod minus;
 mod mixing;
 mod output;
 mod picture;
@@ -335,7 +337,7 @@ impl Thread {
 
 /// Where the program's packets and wishes go.
 trait Sink {
-    fn publish(&mut self, kind: MediaKind, packet: PacketView);
+    fn publish(&mut self, kind: MediaKind, layer: LayerIndex, packet: PacketView);
     fn update(&mut self, update: FeedUpdate);
     fn request_keyframe(&mut self, source: SourceId, layer: LayerIndex);
     /// The simulcast encodings of a source's video that are of use.
@@ -343,8 +345,8 @@ trait Sink {
 }
 
 impl Sink for Port<Command> {
-    fn publish(&mut self, kind: MediaKind, packet: PacketView) {
-        Port::publish(self, kind, packet);
+    fn publish(&mut self, kind: MediaKind, layer: LayerIndex, packet: PacketView) {
+        Port::publish(self, kind, layer, packet);
     }
 
     fn update(&mut self, update: FeedUpdate) {

@@ -22,6 +22,8 @@ pub(super) struct Sent {
     pub moment: Instant,
     pub now: Instant,
 }
+/// The picture, and of the sound the whole mix.
+const WHOLE: LayerIndex = LayerIndex(0);
 
 /// One of the program's two streams.
 #[derive(Default)]
@@ -35,6 +37,8 @@ pub(super) struct Output {
     video: Stream,
     audio: Stream,
     packetizer: Packetizer,
+    /// A packet of the block of sound under way is out, but not that of the whole mix.
+    in_block: bool,
 }
 
 impl Output {
@@ -44,6 +48,7 @@ impl Output {
             video: Stream::default(),
             audio: Stream::default(),
             packetizer: Packetizer::default(),
+            in_block: false,
         }
     }
 
@@ -69,23 +74,26 @@ impl Output {
                 extensions_len: 0,
             };
             sequence += 1;
-            sink.publish(MediaKind::Video, PacketView { meta, bytes: payload });
+            sink.publish(MediaKind::Video, WHOLE, PacketView { meta, bytes: payload });
         });
     }
 
-    /// A packet of the mixer's sound.
-    pub fn sound(&mut self, packet: &[u8], sent: Sent, sink: &mut impl Sink) {
+    /// A packet of a block of the mixer's sound: of [other layers](LayerIndex) than the whole mix first, under the same
+    /// numbers, then that one.
+    pub fn sound(&mut self, layer: LayerIndex, packet: &[u8], sent: Sent, sink: &mut impl Sink) {
+        // who was not given all of a block goes on with the next one, see [`Port::publish`](crate::worker::Port::publish)
+        let first = !std::mem::replace(&mut self.in_block, layer != WHOLE);
         self.audio.tell(MediaKind::Audio, &self.clock, (sent, false), sink);
         let meta = Meta {
             sequence: sent.numbers.sequence,
             timestamp: sent.numbers.timestamp,
             marker: false,
-            starts_keyframe: true,
+            starts_keyframe: first,
             codec: Codec::Opus,
             arrival: sent.now,
             extensions_len: 0,
         };
-        sink.publish(MediaKind::Audio, PacketView { meta, bytes: packet });
+        sink.publish(MediaKind::Audio, layer, PacketView { meta, bytes: packet });
     }
 
     /// A packet of the host's.
@@ -101,7 +109,7 @@ impl Output {
             ..packet.meta
         };
         let bytes = &packet.bytes;
-        sink.publish(kind, PacketView { meta, bytes });
+        sink.publish(kind, WHOLE, PacketView { meta, bytes });
     }
 }
 
@@ -115,7 +123,7 @@ impl Stream {
         self.told = Some((sent.moment, is_host));
         sink.update(FeedUpdate::Clock {
             kind,
-            layer: LayerIndex(0),
+            layer: WHOLE,
             ntp: clock.at(sent.moment),
             rtp: sent.numbers.timestamp,
         });

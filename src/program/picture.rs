@@ -1,8 +1,8 @@
 //! The program's picture: the canvas, its encoder, when it is encoded, and how much of what is set the thread keeps up with.
 
+use super::Plan;
 use super::grid::Grid;
 use super::ladder::{Change, Ladder, Step};
-use super::Plan;
 use super::sei::Sei;
 use crate::mix::codec::{EncodedPicture, VideoEncoder, VideoSettings, h264::H264Encoder};
 use crate::mix::compose::Composer;

@@ -19,6 +19,8 @@ pub struct Plan {
     pub present: Vec<Present>,
     /// Who sits where, in order of seats.
     pub people: Vec<Seated>,
+    /// The seats whose voices are left out for somebody, in their order.
+    pub listeners: Vec<SeatIndex>,
 }
 
 /// Somebody on a seat.

@@ -2,7 +2,8 @@
 
 use super::grid::Grid;
 use super::input::Input;
-use crate::forward::{SeatIndex, SourceId};
+use super::minus::Minus;
+use crate::forward::{LayerIndex, SeatIndex, SourceId};
 use crate::mix::audio::{Block, Mixer, PAIRS, RATE, Speakers};
 use crate::mix::codec::{AudioEncoder, opus::OpusEncoder};
 use crate::room::ProgramAudio;
@@ -18,6 +19,7 @@ pub(super) struct Sound {
     mixer: Mixer,
     pub speakers: Speakers,
     encoder: OpusEncoder,
+    minus: Minus,
     /// Beginnings of blocks.
     grid: Grid,
     mixed: Box<Block>,
@@ -25,24 +27,37 @@ pub(super) struct Sound {
     leaving: Vec<Input>,
 }
 
+/// What became of the blocks that were over.
+pub(super) struct Made {
+    /// Others speak than before.
+    pub others_speak: bool,
+    /// Packets that were encoded for listeners without their own voice.
+    pub minus: u64,
+}
+
 impl Sound {
     /// `None`: no memory for an encoder.
     pub fn new(settings: &ProgramAudio, now: Instant) -> Option<Self> {
-        let mut sound = Sound {
+        Some(Sound {
             mixer: Mixer::new(),
             speakers: Speakers::default(),
-            encoder: OpusEncoder::new(settings.bitrate_kbps.saturating_mul(1000))?,
+            encoder: encoder(settings)?,
+            minus: Minus::new(*settings),
             grid: Grid::new(now, BLOCKS_PER_SECOND),
             mixed: Box::new([0.0; 2 * PAIRS]),
             leaving: Vec::new(),
-        };
-        sound.change(settings);
-        Some(sound)
+        })
     }
 
     pub fn change(&mut self, settings: &ProgramAudio) {
-        self.encoder.set_bitrate(settings.bitrate_kbps.saturating_mul(1000));
-        self.encoder.set_mono(settings.channels == 1);
+        tune(&mut self.encoder, settings);
+        self.minus.change(settings);
+    }
+
+    /// From the next block on these seats hear the program without their own voices, and no others. Twice equals once.
+    pub fn listen(&mut self, seats: &[SeatIndex]) {
+        self.mixer.listen(seats);
+        self.minus.listen(seats);
     }
 
     /// The next block leaves the mixer with what is due at `from`.
@@ -67,19 +82,22 @@ impl Sound {
         self.grid.behind_next()
     }
 
-    /// Hands `each` the blocks that are over and begin before `until`, encoded, with the times they begin at. Returns whether
-    /// others speak now.
+    /// Hands `each` the blocks that are over and begin before `until`, encoded, with the times they begin at: what stands in the place of the whole
+    /// mix for listeners, by layer, then the whole mix.
     pub fn make(
         &mut self,
         inputs: &mut BTreeMap<SourceId, Input>,
         now: Instant,
         until: Option<Instant>,
-        mut each: impl FnMut(&[u8], Instant),
-    ) -> bool {
+        mut each: impl FnMut(LayerIndex, &[u8], Instant),
+    ) -> Made {
         // a block is over, and so all that is due in it is here, when the next one begins
         let over = self.grid.due(now).saturating_sub(1);
         self.grid.next += over.saturating_sub(CATCH_UP);
-        let mut others = false;
+        let mut made = Made {
+            others_speak: false,
+            minus: 0,
+        };
         for _ in 0..over.min(CATCH_UP) {
             let (at, begins) = (self.grid.next(), self.next());
             if until.is_some_and(|until| begins >= until) {
@@ -94,7 +112,7 @@ impl Sound {
                 *level = pulled.level.min(*level);
             }
             for (seat, level) in levels {
-                others |= self.speakers.handle_level(seat, level, at).is_some();
+                made.others_speak |= self.speakers.handle_level(seat, level, at).is_some();
             }
             for input in &mut self.leaving {
                 input.pull(at);
@@ -103,8 +121,22 @@ impl Sound {
             let blocks: Vec<(SeatIndex, &Block)> = voices.filter_map(Input::block).collect();
             self.mixer.mix(&blocks, &mut self.mixed);
             self.leaving.clear();
-            each(self.encoder.encode(&self.mixed[..]), begins);
+            let instead = |layer, packet: &[u8]| each(layer, packet, begins);
+            made.minus += self.minus.encode(&self.mixer, &self.mixed, instead);
+            each(LayerIndex(0), self.encoder.encode(&self.mixed[..]), begins);
         }
-        others
+        made
     }
+}
+
+/// `None`: no memory.
+pub(super) fn encoder(settings: &ProgramAudio) -> Option<OpusEncoder> {
+    let mut encoder = OpusEncoder::new(settings.bitrate_kbps.saturating_mul(1000))?;
+    tune(&mut encoder, settings);
+    Some(encoder)
+}
+
+pub(super) fn tune(encoder: &mut OpusEncoder, settings: &ProgramAudio) {
+    encoder.set_bitrate(settings.bitrate_kbps.saturating_mul(1000));
+    encoder.set_mono(settings.channels == 1);
 }

@@ -76,6 +76,7 @@ fn plan(sources: &[SourceInfo]) -> Plan {
                 video_muted: false,
             })
             .collect(),
+        listeners: vec![],
     }
 }
 
@@ -83,13 +84,20 @@ fn plan(sources: &[SourceInfo]) -> Plan {
 #[derive(Default)]
 struct Taken {
     video: Vec<(Meta, Vec<u8>)>,
+    /// Of the whole mix.
     audio: Vec<(Meta, Vec<u8>)>,
+    /// What stands in its place, by layer.
+    instead: Vec<(LayerIndex, Meta, Vec<u8>)>,
     updates: Vec<FeedUpdate>,
     keyframes_asked: Vec<SourceId>,
 }
 
 impl Sink for Taken {
-    fn publish(&mut self, kind: MediaKind, packet: PacketView) {
+    fn publish(&mut self, kind: MediaKind, layer: LayerIndex, packet: PacketView) {
+        if layer != LayerIndex(0) {
+            assert_eq!(kind, MediaKind::Audio);
+            return self.instead.push((layer, packet.meta, packet.bytes.to_vec()));
+        }
         let taken = match kind {
             MediaKind::Audio => &mut self.audio,
             MediaKind::Video => &mut self.video,
@@ -323,7 +331,10 @@ fn a_guest_comes_and_goes_without_a_seam() {
     ));
     assert!(stage.shares(0, before).1 > 0);
     let together = stage.pictures().last().copied().expect("pictures");
-    assert!((together.0 - together.1).abs() < 12.0, "the same clip twice: {together:?}");
+    assert!(
+        (together.0 - together.1).abs() < 12.0,
+        "the same clip twice: {together:?}"
+    );
     assert!(stage.pictures().len() - pictures >= 4, "no pause of more than 120 ms");
 
     stage.core.handle_gone(GUEST);
@@ -406,6 +417,42 @@ fn a_picture_every_frame_and_sound_every_block() {
         "one a track"
     );
     assert_eq!(stage.pictures().len(), times.len(), "all decode");
+}
+
+#[test]
+fn who_listens_without_their_own_voice_gets_packets_in_the_place_of_the_whole_mix() {
+    let mut wanted = plan(&[source(HOST, 0), source(GUEST, 1)]);
+    wanted.listeners = vec![SeatIndex(1), SeatIndex(2)];
+    let mut stage = Stage::new(wanted.clone());
+    stage.publish(HOST);
+    stage.run(Duration::from_secs(1));
+    assert_eq!(stage.taken.instead.len(), 0, "nobody who listens is heard");
+    stage.publish(GUEST);
+    stage.run(Duration::from_secs(1));
+    let instead = &stage.taken.instead;
+    assert!(instead.len() > 30, "{}", instead.len());
+    let mut whole = stage.taken.audio.iter();
+    for (layer, meta, packet) in instead {
+        assert_eq!(*layer, LayerIndex(2), "seat 2 says nothing");
+        let (of_all, other) = whole
+            .find(|(of_all, _)| of_all.sequence == meta.sequence)
+            .expect("of each");
+        assert_eq!(meta.timestamp, of_all.timestamp);
+        assert!(packet != other && meta.starts_keyframe && !of_all.starts_keyframe);
+    }
+    let numbers = stage.taken.audio.windows(2);
+    assert!(
+        numbers
+            .into_iter()
+            .all(|pair| pair[1].0.sequence == pair[0].0.sequence + 1)
+    );
+
+    wanted.listeners.clear();
+    stage.core.handle_plan(wanted, stage.now);
+    let count = stage.taken.instead.len();
+    stage.run(Duration::from_secs(1));
+    assert!(stage.taken.instead.len() <= count + 1, "nobody listens");
+    assert!(stage.taken.audio.last().is_some_and(|(meta, _)| meta.starts_keyframe));
 }
 
 #[test]

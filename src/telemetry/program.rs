@@ -23,6 +23,9 @@ pub struct ProgramMetrics {
     pub pictures: IntCounter,
     /// Pictures left out since the thread was late.
     pub skipped: IntCounter,
+    /// Packets of sound encoded for those who hear a program without their own voice, 50 a second for each of the encoders
+    /// that this takes.
+    pub minus: IntCounter,
     /// From the arrival of the newest packet a picture shows to its first packet's departure, the inputs' delay included.
     pub latency: Histogram,
     /// What of that is the program's own: from when the shown frame was due.
@@ -116,6 +119,10 @@ impl Default for ProgramMetrics {
                 "costage_program_pictures_skipped_total",
                 "Pictures left out because the program's thread was late.",
             ),
+            minus: counter(
+                "costage_program_minus_packets_total",
+                "Packets of sound encoded for listeners without their own voice: 50 a second for each encoder.",
+            ),
             latency: histogram(
                 "costage_program_latency_seconds",
                 "From the arrival of the newest packet a picture shows to the picture's first packet, jitter buffer included.",
@@ -141,6 +148,7 @@ impl ProgramMetrics {
             Box::new(self.refused.clone()),
             Box::new(self.pictures.clone()),
             Box::new(self.skipped.clone()),
+            Box::new(self.minus.clone()),
             Box::new(self.latency.clone()),
             Box::new(self.own_latency.clone()),
             Box::new(self.work.clone()),

@@ -485,6 +485,41 @@ mod tests {
     }
 
     #[test]
+    fn of_a_block_of_sound_nothing_is_taken_behind_what_was_dropped() {
+        let mut ends = ends(5);
+        let mut subscriber = Subscriber::new(1, 0);
+        let block = |ends: &mut Ends, subscriber: &mut Subscriber, sequence: u64| {
+            // without seat 0, without seat 2, the whole
+            [(1, true), (3, false), (0, false)].map(|(layer, starts_keyframe)| {
+                let meta = meta(sequence, starts_keyframe);
+                let bytes = &[sequence as u8; 20];
+                let packet = PacketView { meta, bytes };
+                ends.one
+                    .push(subscriber, SOURCE, MediaKind::Audio, LayerIndex(layer), packet)
+            })
+        };
+        assert_eq!(block(&mut ends, &mut subscriber, 0), [Pushed::Taken; 3]);
+        let [first, second, whole] = block(&mut ends, &mut subscriber, 1);
+        assert_eq!((first, second, whole), (Pushed::Taken, Pushed::Taken, Pushed::Dropped));
+        drain(&mut ends);
+        assert_eq!(push(&mut ends, &mut subscriber, 0, 9, true), Pushed::Taken);
+        assert_eq!(push(&mut ends, &mut subscriber, 0, 9, false), Pushed::Taken);
+        assert_eq!(push(&mut ends, &mut subscriber, 0, 9, false), Pushed::Taken);
+        assert_eq!(push(&mut ends, &mut subscriber, 0, 9, false), Pushed::Taken);
+        // room for one, that would have been the second
+        let [first, second, _] = block(&mut ends, &mut subscriber, 2);
+        assert_eq!((first, second), (Pushed::Taken, Pushed::Dropped));
+        drain(&mut ends);
+        let meta = meta(2, false);
+        let whole = PacketView { meta, bytes: &[2; 20] };
+        let late = ends
+            .one
+            .push(&mut subscriber, SOURCE, MediaKind::Audio, LayerIndex(0), whole);
+        assert_eq!(late, Pushed::Dropped, "the other's listener would hear it");
+        assert_eq!(block(&mut ends, &mut subscriber, 3), [Pushed::Taken; 3]);
+    }
+
+    #[test]
     fn packets_too_long_are_dropped() {
         let mut ends = ends(4);
         let bytes = [0; PACKET_MAX + 1];

@@ -18,12 +18,12 @@ use std::time::{Duration, Instant};
 /// Packets a program may be behind a worker: as much as a worker may. Beginning with a publisher that makes keyframes
 /// every 4 s, as OBS does, it is sent a thousand packets of 720p at once. When full: see [`LANE_DEPTH`].
 const INPUT_DEPTH: usize = LANE_DEPTH;
-/// Packets a worker may be behind a program: 1.6 s of 720p at 2.5 Mbit/s with its sound, more than any replay and any sane
-/// turn. When full, the picture over there goes on with the next keyframe. A lane takes 0.8 MiB once it has been filled.
+/// Packets a worker may be behind a program: 1.6 s of 720p at 2.5 Mbit/s with its sound (1 s while four listeners hear
+/// mixes of their own), more than any replay and any sane turn. When full, the picture over there goes on with the next keyframe. A lane takes 0.8 MiB once it has been filled.
 const OUTPUT_DEPTH: usize = 512;
 /// Between two [`Arrival::KeyframeWanted`]: any number of joining viewers costs two keyframes a second at most.
 const KEYFRAME_INTERVAL: Duration = Duration::from_millis(500);
-/// A program is encoded once, without simulcast.
+/// A program's picture is encoded once, without simulcast; of its sound this is the whole mix.
 const LAYER: LayerIndex = LayerIndex(0);
 const WAKER: u64 = 0;
 
@@ -324,13 +324,18 @@ impl<C> Port<C> {
     }
 
     /// A packet of the program. `packet.meta.arrival` is when it was made; extended sequence numbers ascend by one per kind.
-    pub fn publish(&mut self, kind: MediaKind, packet: PacketView) {
+    /// Of the sound, what stands in the place of a packet of the whole mix comes before it, under the same number. Only the
+    /// first of them starts a keyframe: where it, or one behind it, finds a lane full, none that follows is taken, so that
+    /// nobody gets the whole mix for want of another.
+    pub fn publish(&mut self, kind: MediaKind, layer: LayerIndex, packet: PacketView) {
         if packet.bytes.len() > PACKET_MAX {
             self.counters.dropped_too_long += 1;
             return;
         }
-        self.feed.store(kind, LAYER, packet);
-        self.feed.clear_fresh();
+        if layer == LAYER {
+            self.feed.store(kind, layer, packet);
+            self.feed.clear_fresh();
+        }
         if kind == MediaKind::Video && packet.meta.starts_keyframe {
             self.wish.wanted = false;
         }
@@ -339,7 +344,7 @@ impl<C> Port<C> {
             let Some(lane) = self.lanes.get_mut(subscriber.worker) else {
                 continue;
             };
-            match lane.push(subscriber, source, kind, LAYER, packet) {
+            match lane.push(subscriber, source, kind, layer, packet) {
                 Pushed::Taken => self.counters.lane_packets += 1,
                 Pushed::Dropped => {
                     self.counters.dropped_lane_full += 1;

@@ -384,7 +384,7 @@ impl Stage {
             room: ROOM,
             transport: client.admission(),
             media: send_parameters(ssrc),
-            view: View::Program,
+            view: View::Program { leave_out: None },
         });
         client.connect();
         (client, ssrc)
@@ -710,7 +710,7 @@ mod demultiplexing {
         let dtls = dtls::Context::new().unwrap();
         let local = test.server_credentials();
         let transport = Transport::new(&dtls, local.clone(), test.remote(), now);
-        let viewer = Viewer::new(send_parameters(1), View::Program, 1, now);
+        let viewer = Viewer::new(send_parameters(1), View::Program { leave_out: None }, 1, now);
         peers.insert(
             Peer::new(PeerId(id), ROOM, transport, Media::Viewer(viewer), now),
             local.ufrag,

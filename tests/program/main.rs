@@ -11,6 +11,7 @@ mod common;
 mod events;
 mod grid;
 mod hostile;
+mod minus;
 mod publisher;
 mod reformat;
 mod retune;

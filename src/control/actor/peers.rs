@@ -151,7 +151,7 @@ impl Actor {
             remote: viewer.remote.ice.clone(),
             media: Media::Viewer {
                 slots: Vec::new(),
-                program: viewer.view == View::Program,
+                view: viewer.view.clone(),
             },
             ticket,
         };
@@ -177,7 +177,7 @@ impl Actor {
     fn playable(&self, view: &View) -> Result<(), Refusal> {
         let (seat, kind) = match view {
             View::Stage { .. } => return Ok(()),
-            View::Program => return self.program_playable(),
+            View::Program { .. } => return self.program_playable(),
             View::Seat { seat, kind } => (*seat, *kind),
         };
         if !self.room.has_seat(seat) {

@@ -4,10 +4,11 @@ use super::{Actor, Media};
 use crate::control::program::{Facts, Making};
 use crate::control::reconcile::sources;
 use crate::control::why;
-use crate::forward::{SeatIndex, SourceId, SourceInfo, SourceKind};
+use crate::forward::{SeatIndex, SourceId, SourceInfo, SourceKind, View};
 use crate::program::{self as made, Handle, Plan, Seated, Step};
 use crate::room::{Desired, HOST_SEAT, ProgramMode, SourceStatus, UserId};
 use crate::rtp::Codec;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -35,6 +36,7 @@ impl Actor {
             self.running.handle_end(now);
         }
         self.settle_size(now);
+        let listeners = self.listeners(sources);
         let settings = self.room.settings();
         let facts = Facts {
             settings: &settings.program,
@@ -46,7 +48,7 @@ impl Actor {
             self.program = None;
             return None;
         }
-        let plan = self.plan(sources, now);
+        let plan = self.plan(sources, listeners, now);
         match &mut self.program {
             Some(program) if program.plan == plan => {}
             Some(program) => {
@@ -90,7 +92,7 @@ impl Actor {
         }
     }
 
-    fn plan(&self, sources: &[SourceInfo], now: Instant) -> Plan {
+    fn plan(&self, sources: &[SourceInfo], listeners: Vec<SeatIndex>, now: Instant) -> Plan {
         let snapshot = self.room.snapshot(now);
         let seated = snapshot.seats.iter().zip(0..).filter_map(|(seat, index)| {
             let person = seat.occupancy.person()?;
@@ -109,17 +111,37 @@ impl Actor {
             people: seated.collect(),
             present: snapshot.present(),
             layout: snapshot.settings.layout,
+            listeners,
         }
+    }
+
+    /// The seats whose voices are left out of the program for somebody, in their order.
+    fn listeners(&self, sources: &[SourceInfo]) -> Vec<SeatIndex> {
+        let left_out = self.peers.values().filter_map(|peer| match &peer.media {
+            Media::Viewer {
+                view: View::Program { leave_out },
+                ..
+            } => leave_out.as_ref(),
+            Media::Viewer { .. } | Media::Publisher { .. } => None,
+        });
+        let seats = left_out.filter_map(|user| {
+            let mut theirs = sources.iter().filter(|source| source.user == *user);
+            theirs.find(|source| source.connected && source.audio.is_some())
+        });
+        let seats: BTreeSet<SeatIndex> = seats.map(|source| source.seat).collect();
+        seats.into_iter().collect()
     }
 
     /// How it is made now, and why so, in words.
     pub(super) fn making_explained(&self) -> (Making, String) {
         let (desired, settings) = (self.room.desired(), self.room.settings());
+        let sources = sources(&desired, &self.actual);
         let facts = why::Facts {
             mode: settings.program.mode,
             layout: &settings.layout,
-            sources: &sources(&desired, &self.actual),
+            sources: &sources,
             host_flows: self.host_camera().is_some_and(|camera| camera.video && camera.audio),
+            left_out: !self.listeners(&sources).is_empty(),
         };
         let making = self.making();
         let why = match making {
@@ -147,7 +169,12 @@ impl Actor {
     }
 
     pub(super) fn program_viewers(&self) -> usize {
-        let views_program = |media: &Media| matches!(media, Media::Viewer { program: true, .. });
+        let views_program = |media: &Media| {
+            let Media::Viewer { view, .. } = media else {
+                return false;
+            };
+            matches!(view, View::Program { .. })
+        };
         self.peers.values().filter(|peer| views_program(&peer.media)).count()
     }
 
@@ -168,7 +195,8 @@ impl Actor {
         let camera = self.host_camera().filter(|camera| camera.video);
         let host = camera.and_then(|camera| camera.width.zip(camera.height));
         let fixed = self.room.settings().program.video.size;
-        self.program_size.settle(fixed, host, self.making() == Making::Mixed, now);
+        self.program_size
+            .settle(fixed, host, self.making() == Making::Mixed, now);
         self.room.handle_canvas(self.program_size.size());
     }
 

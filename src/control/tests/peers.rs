@@ -216,7 +216,7 @@ async fn nothing_to_play_until_somebody_plays() {
     let (node, workers) = node(2);
     let room = demo(&node).await;
     for view in [
-        View::Program,
+        View::Program { leave_out: None },
         View::Seat {
             seat: SeatIndex(1),
             kind: SourceKind::Camera,
@@ -242,7 +242,12 @@ async fn nothing_to_play_until_somebody_plays() {
         .unwrap();
     on_air(&node, &workers, &room, "host", 0).await;
     let session = node
-        .view(&room, Some(&user("eve")), View::Program, view_offer())
+        .view(
+            &room,
+            Some(&user("eve")),
+            View::Program { leave_out: None },
+            view_offer(),
+        )
         .await
         .unwrap();
     let screen = View::Seat {

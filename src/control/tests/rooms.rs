@@ -70,7 +70,10 @@ async fn an_ended_room_stays_readable_and_its_id_begins_anew() {
         .await;
     assert_eq!(code(publish), Code::RoomEnded);
     assert_eq!(
-        code(node.view(&room, None, View::Program, view_offer()).await),
+        code(
+            node.view(&room, None, View::Program { leave_out: None }, view_offer())
+                .await
+        ),
         Code::RoomEnded
     );
     assert_eq!(

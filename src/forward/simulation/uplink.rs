@@ -186,7 +186,7 @@ impl Server {
         let publication = Publication::new(SourceId(1), parameters, permission, 5, clock, start);
         let mut feeds = Feeds::default();
         feeds.insert(SourceId(1), publication.description());
-        let mut viewer = Viewer::new(super::world::parameters(1), View::Program, 5, start);
+        let mut viewer = Viewer::new(super::world::parameters(1), View::Program { leave_out: None }, 5, start);
         let source = SourceInfo {
             id: SourceId(1),
             seat: SeatIndex(0),

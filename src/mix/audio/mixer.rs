@@ -1,36 +1,42 @@
-//! The sum of all voices, and for each listening seat the sum without its own.
+//! The sum of all voices, and the sums that listeners hear without their own.
 
+use super::apart::{Apart, Gain};
 use super::limiter::Limiter;
 use super::{Block, PAIRS, peak};
 use crate::forward::SeatIndex;
 use std::time::Duration;
 
-/// A block below this contributes nothing that its speaker could hear come back: 60 dB below full scale.
-const QUIET: f32 = 0.001;
-/// Blocks a listener keeps a mix apart after having been heard: half a second, the pauses in speech. Going over between two
-/// encodings costs the listener's decoder a little each time.
-const APART_BLOCKS: u32 = 25;
-/// Gains that differ by less are one: the step is below [`QUIET`].
+/// Gains that differ by less are one: 60 dB below full scale.
 const GAIN_STEP: f32 = 0.001;
 
-/// One for each program; one limiter, and one more for each listener who speaks. Doesn't allocate but in
-/// [`listen`](Self::listen).
+/// What a seat hears of a program without its own voice.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Hears<'m> {
+    /// The [common](Mixer::common) mix.
+    Shared,
+    /// One that nobody else hears.
+    Own(&'m Block),
+}
+
+/// One for each program; one limiter, and one more for each mix that listeners need. Doesn't allocate while as many talk as
+/// before.
 #[derive(Debug)]
 pub struct Mixer {
     sum: Box<Block>,
     limiter: Limiter,
-    /// By seat.
-    listeners: Vec<Listener>,
+    apart: Apart,
+    /// The sum without the voices of the hushed.
+    base: Box<Block>,
+    /// What listeners without a mix of their own hear, while it is not the whole one.
+    common: Option<Mix>,
+    own: Vec<(SeatIndex, Mix)>,
+    spare: Vec<Mix>,
 }
 
-/// Somebody who hears the program without the own voice.
 #[derive(Debug)]
-struct Listener {
-    seat: SeatIndex,
+struct Mix {
     limiter: Limiter,
     out: Box<Block>,
-    /// Has a mix apart, since the own voice was heard so many blocks ago.
-    apart: Option<u32>,
 }
 
 impl Default for Mixer {
@@ -47,26 +53,17 @@ impl Mixer {
         Mixer {
             sum: Box::new([0.0; 2 * PAIRS]),
             limiter: Limiter::new(),
-            listeners: vec![],
+            apart: Apart::default(),
+            base: Box::new([0.0; 2 * PAIRS]),
+            common: None,
+            own: vec![],
+            spare: vec![],
         }
     }
 
-    /// From the next block on there is a mix without this seat's voice. A second call changes nothing.
-    pub fn listen(&mut self, seat: SeatIndex) {
-        if let Err(index) = self.listeners.binary_search_by_key(&seat, |listener| listener.seat) {
-            let listener = Listener {
-                seat,
-                limiter: Limiter::new(),
-                out: Box::new([0.0; 2 * PAIRS]),
-                apart: None,
-            };
-            self.listeners.insert(index, listener);
-        }
-    }
-
-    /// Nobody listens to the mix without this seat's voice any more.
-    pub fn unlisten(&mut self, seat: SeatIndex) {
-        self.listeners.retain(|listener| listener.seat != seat);
+    /// From the next block on these seats hear mixes without their voices, and no others. Twice equals once.
+    pub fn listen(&mut self, seats: &[SeatIndex]) {
+        self.apart.listen(seats);
     }
 
     /// One block of every voice, at its volume; a seat may have several. Silent voices may be left out. `out` is the whole
@@ -79,51 +76,99 @@ impl Mixer {
                 .zip(block.iter())
                 .for_each(|(sum, sample)| *sum += sample);
         }
-        for listener in &mut self.listeners {
-            listener.mix(blocks, &self.sum, &self.limiter);
+        if !self.apart.is_empty() {
+            self.mix_apart(blocks);
         }
         self.limiter.process(&self.sum, out);
     }
 
-    /// The last block without this seat's voice. `None`: the seat contributed nothing to it, the whole mix is what it
-    /// hears.
-    pub fn minus(&self, seat: SeatIndex) -> Option<&Block> {
-        let listener = self.listeners.iter().find(|listener| listener.seat == seat)?;
-        listener.apart.map(|_| &*listener.out)
+    /// What the listening seat hears of the last block.
+    pub fn hears(&self, seat: SeatIndex) -> Hears<'_> {
+        let own = self.own.iter().find(|(of, _)| *of == seat);
+        own.map_or(Hears::Shared, |(_, mix)| Hears::Own(&mix.out))
+    }
+
+    /// The last block of what listeners share. `None`: it is the whole mix.
+    pub fn common(&self) -> Option<&Block> {
+        self.common.as_ref().map(|mix| &*mix.out)
+    }
+
+    /// The mixes of listeners; the whole one's limiter has not had this block yet.
+    fn mix_apart(&mut self, blocks: &[(SeatIndex, &Block)]) {
+        let of = |seat: SeatIndex| {
+            let own = blocks.iter().filter(move |(of, _)| *of == seat);
+            own.map(|(_, block)| *block)
+        };
+        // a mix that begins goes on from what was heard so far
+        let shared = self.common.as_ref().map_or(&self.limiter, |mix| &mix.limiter).clone();
+        let gained = |seat: SeatIndex| {
+            let own = self.own.iter().find(|(of, _)| *of == seat);
+            own.is_none_or(|(_, mix)| is_near(&mix.limiter, &shared))
+        };
+        self.apart
+            .turn(|seat| of(seat).map(|block| peak(block)).fold(0.0, f32::max), gained);
+        let hushes = self.apart.hushes();
+        match &self.common {
+            None if hushes => self.common = Some(take(&mut self.spare, &shared)),
+            Some(mix) if !hushes && is_near(&mix.limiter, &self.limiter) => self.spare.extend(self.common.take()),
+            Some(_) | None => {}
+        }
+        self.base.copy_from_slice(&*self.sum);
+        if let Some(mix) = &mut self.common {
+            for (seat, block) in blocks {
+                let Gain { from, to } = self.apart.gain(*seat);
+                let missing = Gain {
+                    from: 1.0 - from,
+                    to: 1.0 - to,
+                };
+                subtract(&mut self.base, block, missing);
+            }
+            mix.limiter.process(&self.base, &mut mix.out);
+        }
+        let apart = &self.apart;
+        let over = self.own.extract_if(.., |(seat, _)| !apart.own().any(|of| of == *seat));
+        self.spare.extend(over.map(|(_, mix)| mix));
+        for seat in apart.own() {
+            if self.own.iter().any(|(of, _)| *of == seat) {
+                continue;
+            }
+            // what the shared one still holds may be their own voice
+            let limiter = if apart.begins(seat) { &Limiter::new() } else { &shared };
+            self.own.push((seat, take(&mut self.spare, limiter)));
+        }
+        for (seat, mix) in &mut self.own {
+            let mut others = *self.base;
+            for block in of(*seat) {
+                subtract(&mut others, block, apart.gain(*seat));
+            }
+            mix.limiter.process(&others, &mut mix.out);
+        }
     }
 }
 
-impl Listener {
-    /// `limiter`: the whole mix's, before this block.
-    fn mix(&mut self, blocks: &[(SeatIndex, &Block)], sum: &Block, limiter: &Limiter) {
-        let own = || {
-            blocks
-                .iter()
-                .filter(|(seat, _)| *seat == self.seat)
-                .map(|(_, block)| *block)
-        };
-        let heard = own().any(|block| peak(block) > QUIET);
-        match &mut self.apart {
-            Some(since) if heard => *since = 0,
-            None if heard => {
-                // so far the listener heard the whole mix: go on from there
-                self.limiter = limiter.clone();
-                self.apart = Some(0);
-            }
-            Some(since) if *since >= APART_BLOCKS && (limiter.gain() - self.limiter.gain()).abs() <= GAIN_STEP => {
-                self.apart = None;
-                return;
-            }
-            Some(since) => *since = since.saturating_add(1),
-            None => return,
-        }
-        let mut others = *sum;
-        for block in own() {
-            others
-                .iter_mut()
-                .zip(block)
-                .for_each(|(others, sample)| *others -= sample);
-        }
-        self.limiter.process(&others, &mut self.out);
+fn take(spare: &mut Vec<Mix>, limiter: &Limiter) -> Mix {
+    let mut mix = spare.pop().unwrap_or_else(|| Mix {
+        limiter: Limiter::new(),
+        out: Box::new([0.0; 2 * PAIRS]),
+    });
+    mix.limiter.clone_from(limiter);
+    mix
+}
+
+fn is_near(one: &Limiter, other: &Limiter) -> bool {
+    (one.gain() - other.gain()).abs() <= GAIN_STEP
+}
+
+/// Takes a voice out of a sum, whose gain in it goes straight from the block's beginning to its end.
+fn subtract(sum: &mut Block, block: &Block, Gain { from, to }: Gain) {
+    let step = (to - from) / PAIRS as f32;
+    if step == 0.0 {
+        let pairs = sum.iter_mut().zip(block);
+        return pairs.for_each(|(sum, sample)| *sum -= from * sample);
+    }
+    let pairs = sum.chunks_exact_mut(2).zip(block.chunks_exact(2)).zip(0u16..);
+    for ((sum, pair), index) in pairs {
+        let gain = from + f32::from(index) * step;
+        sum.iter_mut().zip(pair).for_each(|(sum, sample)| *sum -= gain * sample);
     }
 }

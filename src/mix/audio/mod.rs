@@ -2,12 +2,13 @@
 //!
 //! | per source | [`Voice`]: jitter buffer, decoding, concealment, following the source's clock, volume |
 //! |---|---|
-//! | per program | [`Mixer`]: the sum without clipping, and for each listening seat the sum without its own voice · [`Speakers`]: who speaks |
+//! | per program | [`Mixer`]: the sum without clipping, and what each listening seat hears without its own voice · [`Speakers`]: who speaks |
 //!
 //! Time base: the due times of the [timeline](super::timeline). A block that is pulled for `now` holds what is due in
 //! `now .. now + 20 ms`; pulled when the wall clock reaches its end, everything due in it had its full delay to arrive.
 //! The mixer adds [`Mixer::DELAY`].
 
+mod apart;
 mod limiter;
 mod mixer;
 mod packets;
@@ -15,7 +16,8 @@ mod pcm;
 mod speakers;
 mod voice;
 
-pub use mixer::Mixer;
+pub use apart::OWN_MAX;
+pub use mixer::{Hears, Mixer};
 pub use packets::packet_pairs;
 pub use speakers::Speakers;
 pub use voice::{Counters, Pulled, Voice};

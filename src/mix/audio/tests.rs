@@ -632,11 +632,20 @@ fn ten_voices_at_full_scale_stay_within_it_and_are_all_heard() {
     }
 }
 
+/// What a seat hears of the last block, the left side; `whole`: the whole mix.
+fn left<'m>(mixer: &'m Mixer, seat: u8, whole: &'m Block) -> impl Iterator<Item = f32> + 'm {
+    let block = match mixer.hears(SeatIndex(seat)) {
+        Hears::Own(block) => block,
+        Hears::Shared => mixer.common().unwrap_or(whole),
+    };
+    block.chunks_exact(2).map(|pair| pair[0])
+}
+
 /// Three seats, of which 1 and 2 listen; 1 speaks from block 50 to 100.
 #[test]
 fn a_mix_minus_holds_all_but_ones_own() {
     let mut mixer = Mixer::new();
-    [2, 1, 1].map(SeatIndex).into_iter().for_each(|seat| mixer.listen(seat));
+    mixer.listen(&[1, 2].map(SeatIndex));
     let (mut first, mut second) = (vec![], vec![]);
     let mut apart = vec![];
     for block in 0..200 {
@@ -652,14 +661,11 @@ fn a_mix_minus_holds_all_but_ones_own() {
         ];
         let mut out = [0.0; 2 * PAIRS];
         mixer.mix(&blocks, &mut out);
-        apart.push(mixer.minus(SeatIndex(1)).is_some());
-        assert_eq!(
-            (mixer.minus(SeatIndex(2)).is_some(), mixer.minus(SeatIndex(3))),
-            (true, None)
-        );
-        for (heard, seat) in [(&mut first, SeatIndex(1)), (&mut second, SeatIndex(2))] {
-            heard.extend(mixer.minus(seat).unwrap_or(&out).chunks_exact(2).map(|pair| pair[0]));
-        }
+        apart.push(mixer.hears(SeatIndex(1)) != Hears::Shared);
+        assert!(mixer.hears(SeatIndex(2)) != Hears::Shared);
+        assert_eq!((mixer.hears(SeatIndex(3)), mixer.common()), (Hears::Shared, None));
+        first.extend(left(&mixer, 1, &out));
+        second.extend(left(&mixer, 2, &out));
     }
     let while_speaking = 48 * 20 * 52..48 * 20 * 98;
     let levels =
@@ -682,14 +688,20 @@ fn a_mix_minus_holds_all_but_ones_own() {
         apart[165..].iter().all(|apart| !apart),
         "shares again once the whole mix is loud as before"
     );
-    mixer.unlisten(SeatIndex(2));
-    assert_eq!(mixer.minus(SeatIndex(2)), None);
+    // who goes hears nothing of the own voice to the end of the last block
+    let mut out = [0.0; 2 * PAIRS];
+    mixer.mix(&[(SeatIndex(2), &tone_block(400.0, 0.2, 0))], &mut out);
+    mixer.listen(&[]);
+    mixer.mix(&[], &mut out);
+    assert!(peak(&out) > 0.1 && matches!(mixer.hears(SeatIndex(2)), Hears::Own(block) if peak(block) < 1e-6));
+    mixer.mix(&[], &mut out);
+    assert_eq!((mixer.hears(SeatIndex(2)), peak(&out)), (Hears::Shared, 0.0));
 }
 
 #[test]
 fn going_over_to_the_shared_mix_waits_for_its_limiter() {
     let mut mixer = Mixer::new();
-    mixer.listen(SeatIndex(1));
+    mixer.listen(&[SeatIndex(1)]);
     let mut heard = vec![];
     for block in 0..300 {
         // the own voice drives the whole mix far into its limiter; the other one alone would not
@@ -697,12 +709,61 @@ fn going_over_to_the_shared_mix_waits_for_its_limiter() {
         let other = tone_block(400.0, 0.5, block);
         let mut out = [0.0; 2 * PAIRS];
         mixer.mix(&[(SeatIndex(1), &own), (SeatIndex(2), &other)], &mut out);
-        let block = mixer.minus(SeatIndex(1)).unwrap_or(&out);
-        heard.extend(block.chunks_exact(2).map(|pair| pair[0]));
+        heard.extend(left(&mixer, 1, &out));
     }
     assert!(step(&heard[480..]) < 0.028, "{}", step(&heard));
     for second in [0, 1, 2, 4] {
         let level = amplitude(&heard[48_000 * second + 4_800..48_000 * (second + 1)], 400.0);
         assert!((level - 0.5).abs() < 0.002, "{second} {level}");
+    }
+}
+
+/// Seats 0 to 5 listen; 0 to 4 speak from block 50 to 150, 4 the loudest by far from block 90 on; 6 speaks all the time.
+#[test]
+fn where_five_speak_at_once_four_are_heard_and_nobody_hears_themself() {
+    let mut mixer = Mixer::new();
+    mixer.listen(&[0, 1, 2, 3, 4, 5].map(SeatIndex));
+    let mut heard: [Vec<f32>; 6] = Default::default();
+    let mut shares = vec![];
+    for block in 0..260usize {
+        let level = |seat: u8| match (seat, block) {
+            (6, _) => 0.1,
+            (4, 50..90) => 0.02,
+            (4, 90..150) => 0.2,
+            (_, 50..150) => 0.05,
+            _ => 0.0,
+        };
+        let voices: Vec<Block> = (0..7)
+            .map(|seat| tone_block(300.0 + 100.0 * f32::from(seat), level(seat), block))
+            .collect();
+        let blocks: Vec<(SeatIndex, &Block)> = (0..7).map(SeatIndex).zip(&voices).collect();
+        let mut out = [0.0; 2 * PAIRS];
+        mixer.mix(&blocks, &mut out);
+        for (seat, heard) in (0..6).zip(&mut heard) {
+            heard.extend(left(&mixer, seat, &out));
+        }
+        shares.push(mixer.common().is_none());
+    }
+    assert!(shares[..50].iter().all(|whole| *whole) && shares[50..150].iter().all(|whole| !whole));
+    assert!(shares[200..].iter().all(|whole| *whole), "one mix for all again");
+    let levels = |seat: usize, blocks: std::ops::Range<usize>| -> Vec<f64> {
+        let part = &heard[seat][blocks.start * PAIRS..blocks.end * PAIRS];
+        (0..7)
+            .map(|of| amplitude(part, 300.0 + 100.0 * f64::from(of)))
+            .collect()
+    };
+    // 4 is hushed at first, then 0, the first of those who are equally loud
+    for (blocks, hushed) in [(55..85, 4), (100..145, 0)] {
+        for listener in 0..6 {
+            for (of, level) in levels(listener, blocks.clone()).into_iter().enumerate() {
+                let is_heard = of != listener && of != hushed && of != 5;
+                assert_eq!(level > 0.015, is_heard, "{of} for {listener} in {blocks:?}: {level}");
+                assert!(is_heard || level < 0.0015, "{of} for {listener} in {blocks:?}: {level}");
+            }
+        }
+    }
+    // nothing steps more than these tones do together: each by its level times its angle per sample, 4 the most
+    for (seat, heard) in heard.iter().enumerate() {
+        assert!(step(heard) < 0.042, "{seat}: {}", step(heard));
     }
 }

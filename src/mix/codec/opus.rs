@@ -88,6 +88,25 @@ impl OpusEncoder {
         encoder.set_bitrate(bitrate_bps);
         Some(encoder)
     }
+
+    /// The first packet of a stream whose receiver has been sent another encoder's packets so far, of the same sound but
+    /// for what now differs. `past`: the blocks just before, as that one encoded them. Two make this encoder's filters and
+    /// windows what they would be (one leaves a click), and the packet itself predicts nothing from what the receiver did
+    /// not get. Without a past the stream begins anew.
+    ///
+    /// # Panics
+    /// If `samples`, or one of `past`, is not [`FRAME_PAIRS`].
+    pub fn take_over<'p>(&mut self, past: impl IntoIterator<Item = &'p [f32]>, samples: &[f32]) -> &[u8] {
+        // neither fails on an encoder
+        let _ = self.library.reset_state();
+        for block in past {
+            self.encode(block);
+        }
+        let _ = self.library.set_prediction_disabled(true);
+        let len = self.encode(samples).len();
+        let _ = self.library.set_prediction_disabled(false);
+        &self.packet[..len]
+    }
 }
 
 impl AudioEncoder for OpusEncoder {
@@ -197,6 +216,69 @@ mod tests {
         }
         assert!(bits_per_second(0) <= 15_000);
         assert!(bits_per_second(u32::MAX) > 300_000);
+    }
+
+    /// Two encoders of the same sound, a receiver that goes over from one to the other and back: how far what it hears is
+    /// from what was said, about the changes and elsewhere, in the mean and at most.
+    fn going_over(begin: impl Fn(&mut OpusEncoder, &[Vec<f32>], usize) -> Vec<u8>) -> [(f32, f32); 2] {
+        let voice = speech();
+        let (mut source, mut samples) = (OpusDecoder::new().unwrap(), room());
+        let said: Vec<Vec<f32>> = voice[..300]
+            .iter()
+            .map(|packet| {
+                let pairs = source.decode(packet, &mut samples).unwrap();
+                samples[..pairs * 2].to_vec()
+            })
+            .collect();
+        let [mut one, mut other] = [(); 2].map(|()| OpusEncoder::new(96_000).unwrap());
+        let mut decoder = OpusDecoder::new().unwrap();
+        let mut heard = Vec::new();
+        for (at, block) in said.iter().enumerate() {
+            let packet = one.encode(block).to_vec();
+            // every 40 blocks, for 20
+            let packet = match at % 40 {
+                20 => begin(&mut other, &said, at),
+                21.. => other.encode(block).to_vec(),
+                _ => packet,
+            };
+            decoder.decode(&packet, &mut samples).unwrap();
+            heard.extend_from_slice(&samples[..FRAME_PAIRS * 2]);
+        }
+        // how much later it is heard than said: what the encoder looks ahead, 6.5 ms
+        let late = 312 * 2;
+        let said = said.concat();
+        let errors: Vec<f32> = heard[late..]
+            .iter()
+            .zip(&said)
+            .map(|(heard, said)| heard - said)
+            .collect();
+        let errors = errors.chunks(FRAME_PAIRS * 2).enumerate().skip(10);
+        let (near, far): (Vec<_>, Vec<_>) = errors.partition(|(at, _)| matches!(at % 40, 0 | 1 | 19 | 20 | 21 | 39));
+        [near, far].map(|blocks| {
+            let all: Vec<f32> = blocks.into_iter().flat_map(|(_, block)| block.to_vec()).collect();
+            (
+                rms(&all),
+                all.iter().fold(0.0, |most: f32, error| most.max(error.abs())),
+            )
+        })
+    }
+
+    #[test]
+    fn a_receiver_goes_over_to_another_encoder_and_back_without_a_click() {
+        let take_over = |past: usize| {
+            move |encoder: &mut OpusEncoder, said: &[Vec<f32>], at: usize| {
+                let before = said[at - past..at].iter().map(|block| &block[..]);
+                encoder.take_over(before, &said[at]).to_vec()
+            }
+        };
+        let [(near, near_most), (far, far_most)] = going_over(take_over(2));
+        assert!(
+            near < far * 1.25 && near_most < far_most * 1.5,
+            "{near} {near_most}, elsewhere {far} {far_most}"
+        );
+        // one that begins without knowing what was heard is another matter
+        let [(unprepared, most), _] = going_over(take_over(0));
+        assert!(unprepared > far * 2.0 && most > far_most * 2.0, "{unprepared} {most}");
     }
 
     #[test]

@@ -122,7 +122,7 @@ fn view(core: &mut Core, peer: &Driven, now: Instant) {
         room: ROOM,
         transport: peer.admission(),
         media: send_parameters(0x5000),
-        view: View::Program,
+        view: View::Program { leave_out: None },
     };
     core.command(command, now);
 }

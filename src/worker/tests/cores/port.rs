@@ -78,7 +78,7 @@ fn show(port: &mut Port<u8>, sequence: u64, payload: &[u8], now: Instant) {
         extensions_len: 0,
     };
     let packet = PacketView { meta, bytes: payload };
-    port.publish(MediaKind::Video, packet);
+    port.publish(MediaKind::Video, LAYER, packet);
     port.flush();
 }
 
