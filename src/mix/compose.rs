@@ -162,11 +162,12 @@ impl Composer {
             };
             let kept = tile.scaled_with.replace(shape) == Some(shape);
             let bars = (!kept).then(|| Yuv::of(scene.placeholder.color));
-            tile.scaler.insert(scaler).run(&planes, &mut tile.picture, bars);
+            let changed = tile.scaler.insert(scaler).run(&planes, &mut tile.picture, bars);
             tile.stale = false;
-            tile.dirty = true;
+            tile.dirty |= changed;
             if tile.stand_in.take().is_some() {
                 tile.placed = self.overlays.marks(&tile.marks());
+                tile.dirty = true;
             }
             drawn = true;
         }

@@ -63,22 +63,27 @@ impl Scaler {
         self.shape
     }
 
-    /// The target around the picture gets `bars`; without any, when it has them from the last time.
+    /// The target around the picture gets `bars`; without any, when it has them from the last time. Returns whether the
+    /// target is another than before.
     ///
     /// # Panics
     /// On a source or a target of another size than the shape's.
-    pub fn run(&mut self, source: &[Plane<'_>; 3], target: &mut Picture, bars: Option<Yuv>) {
+    pub fn run(&mut self, source: &[Plane<'_>; 3], target: &mut Picture, bars: Option<Yuv>) -> bool {
         assert_eq!(target.size(), self.shape.to, "made for another target");
-        if let Some(bars) = bars.filter(|_| self.place != self.shape.to.rect()) {
+        let bars = bars.filter(|_| self.place != self.shape.to.rect());
+        if let Some(bars) = bars {
             target.fill(bars);
         }
+        let mut changed = bars.is_some();
         for (plane, source) in source.iter().enumerate() {
             let taken = source
                 .part(self.taken.samples(SUBSAMPLING[plane]))
                 .expect("made for another source");
             let scaler = if plane == 0 { &mut self.luma } else { &mut self.chroma };
-            scaler.run(taken, target.plane_mut(plane, self.place));
+            let plane = target.plane_mut(plane, self.place);
+            changed = scaler.run(taken, Rows { plane, changed });
         }
+        changed
     }
 }
 
@@ -120,6 +125,31 @@ struct PlaneScaler {
     last: LastStep,
     /// Mixed of two rows.
     line: Vec<u8>,
+    /// As wide as the target.
+    spare: Vec<u8>,
+}
+
+/// The rows of a target, and whether one of them is another than before.
+///
+/// Pictures of what stands still are the same again and again, and a comparison is the price of not encoding them; where
+/// something moves, the first rows tell.
+struct Rows<'t> {
+    plane: PlaneMut<'t>,
+    changed: bool,
+}
+
+impl Rows<'_> {
+    fn write(&mut self, y: usize, spare: &mut [u8], write: impl FnOnce(&mut [u8])) {
+        let row = self.plane.row(y);
+        if self.changed {
+            return write(row);
+        }
+        write(spare);
+        if *row != *spare {
+            row.copy_from_slice(spare);
+            self.changed = true;
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -171,24 +201,30 @@ impl PlaneScaler {
             halvings,
             last,
             line: vec![0; width],
+            spare: vec![0; to.0],
         }
     }
 
-    fn run(&mut self, source: Plane<'_>, mut target: PlaneMut<'_>) {
+    /// Returns whether the target is another than before.
+    fn run(&mut self, source: Plane<'_>, mut target: Rows<'_>) -> bool {
         let mut source = source.every_row(self.every_row);
         for halving in &mut self.halvings {
             source = halving.run(source);
         }
+        let spare = &mut self.spare;
         match &self.last {
             LastStep::Quarter => {
-                for y in 0..target.height {
-                    rows::quarter(source.row(2 * y), source.row(2 * y + 1), target.row(y));
+                for y in 0..target.plane.height {
+                    let (upper, lower) = (source.row(2 * y), source.row(2 * y + 1));
+                    target.write(y, spare, |row| rows::quarter(upper, lower, row));
                 }
             }
             LastStep::Bilinear { rows, columns } => {
-                bilinear(source, rows, columns.as_ref(), &mut self.line, &mut target)
+                let scratch = (&mut *self.line, &mut **spare);
+                bilinear(source, rows, columns.as_ref(), scratch, &mut target);
             }
         }
+        target.changed
     }
 }
 
@@ -209,7 +245,13 @@ impl Halving {
     }
 }
 
-fn bilinear(source: Plane<'_>, rows: &[Tap], columns: Option<&Taps>, line: &mut [u8], target: &mut PlaneMut<'_>) {
+fn bilinear(
+    source: Plane<'_>,
+    rows: &[Tap],
+    columns: Option<&Taps>,
+    (line, spare): (&mut [u8], &mut [u8]),
+    target: &mut Rows<'_>,
+) {
     // when enlarging, several rows lie between the same two, and with the same weights at whole ratios
     let mut in_line = None;
     for (y, &tap) in rows.iter().enumerate() {
@@ -224,10 +266,10 @@ fn bilinear(source: Plane<'_>, rows: &[Tap], columns: Option<&Taps>, line: &mut 
                 &*line
             }
         };
-        match columns {
-            None => target.row(y).copy_from_slice(row),
-            Some(taps) => rows::resample(row, taps, target.row(y)),
-        }
+        target.write(y, spare, |out| match columns {
+            None => out.copy_from_slice(row),
+            Some(taps) => rows::resample(row, taps, out),
+        });
     }
 }
 

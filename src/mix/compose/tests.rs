@@ -1,6 +1,8 @@
 use super::*;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
+use std::io::Cursor;
+use std::sync::LazyLock;
 
 const HOST: SeatIndex = SeatIndex(0);
 const GREY: Color = color(60, 60, 60);
@@ -201,6 +203,32 @@ fn nothing_drawn_is_nothing_changed() {
     assert!(!composer.compose().changed);
     assert!(draw(&mut composer, 0, &picture));
     assert!(composer.compose().changed);
+    assert!(draw(&mut composer, 0, &picture));
+    assert!(!composer.compose().changed, "the same picture again");
+}
+
+#[test]
+fn one_other_sample_is_a_change_in_whichever_plane_it_is() {
+    for (fit, from) in [
+        (Fit::Crop, size(80, 90)),
+        (Fit::Crop, size(160, 180)),
+        (Fit::Contain, size(50, 90)),
+    ] {
+        let mut tile = tile(0, rect(0, 0, 80, 90));
+        tile.tile.fit = fit;
+        let mut composer = with_scene(scene(vec![tile]));
+        let mut picture = plain(from, 90);
+        draw(&mut composer, 0, &picture);
+        composer.compose();
+        for plane in 0..3 {
+            let last = [&mut picture.y, &mut picture.u, &mut picture.v][plane].last_mut();
+            *last.unwrap() ^= 64;
+            draw(&mut composer, 0, &picture);
+            assert!(composer.compose().changed, "{fit:?} {from:?} {plane}");
+            draw(&mut composer, 0, &picture);
+            assert!(!composer.compose().changed, "{fit:?} {from:?} {plane}");
+        }
+    }
 }
 
 #[test]
@@ -358,8 +386,10 @@ fn watermarks_lie_over_all_and_are_blended_once() {
     let letters = differing(&once, |_, _| level_of(60));
     assert!(letters.len() > 100 && letters.iter().all(|&(x, y)| within(place, x, y)));
     for seat in [0, 1, 0] {
-        draw(&mut composer, seat, &plain(size(80, 90), 60));
-        assert_eq!(composed(&mut composer), once);
+        for gray in [90, 60] {
+            draw(&mut composer, seat, &plain(size(80, 90), gray));
+            assert_eq!(composed(&mut composer) == once, gray == 60);
+        }
     }
 }
 
@@ -374,6 +404,8 @@ fn a_composer_may_move_to_another_thread() {
 enum Step {
     Scene(Scene),
     Draw(u8, u16, u16, u8),
+    /// What was drawn last, again.
+    Repeat(u8),
     Compose,
 }
 
@@ -411,6 +443,7 @@ fn any_scene() -> impl Strategy<Value = Scene> {
         }
         let mut scene = scene(all);
         scene.background.color = if blue { color(0, 0, 200) } else { GREY };
+        scene.background.image = blue.then(checkered);
         scene.watermarks.extend(mark.map(|(x, y)| Watermark {
             rect: rect(x * 2, y * 2, 50, 20),
             mark: Mark::Text {
@@ -423,10 +456,22 @@ fn any_scene() -> impl Strategy<Value = Scene> {
     })
 }
 
+/// One image for all scenes: two decodings are two images.
+fn checkered() -> Image {
+    static IMAGE: LazyLock<Image> = LazyLock::new(|| {
+        let pixels = image::RgbImage::from_fn(64, 36, |x, y| image::Rgb([(x * 3) as u8, 40, (y * 7) as u8]));
+        let mut file = Cursor::new(vec![]);
+        pixels.write_to(&mut file, image::ImageFormat::Png).unwrap();
+        Image::decode(file.get_ref()).unwrap()
+    });
+    IMAGE.clone()
+}
+
 fn any_step() -> impl Strategy<Value = Step> {
     prop_oneof![
         2 => any_scene().prop_map(Step::Scene),
         6 => (0..4_u8, 1..90_u16, 1..90_u16, any::<u8>()).prop_map(|(seat, w, h, seed)| Step::Draw(seat, w * 2, h * 2, seed)),
+        2 => (0..4_u8).prop_map(Step::Repeat),
         3 => Just(Step::Compose),
     ]
 }
@@ -454,6 +499,7 @@ proptest! {
         let mut composer = with_scene(first.clone());
         let mut current = first;
         let mut last: BTreeMap<u8, Picture> = BTreeMap::new();
+        let mut shown = None;
         for step in steps.into_iter().chain([Step::Compose]) {
             match step {
                 Step::Scene(scene) => {
@@ -474,7 +520,17 @@ proptest! {
                         last.insert(seat, picture);
                     }
                 }
+                Step::Repeat(seat) => {
+                    if let Some(picture) = last.get(&seat) {
+                        prop_assert!(draw(&mut composer, seat, picture));
+                    }
+                }
                 Step::Compose => {
+                    let changed = composer.compose().changed;
+                    let canvas = composed(&mut composer);
+                    if let Some(before) = shown.replace(canvas) {
+                        prop_assert!(changed || Some(before) == shown, "what changed was said to be as before");
+                    }
                     let mut fresh = with_scene(current.clone());
                     for (&seat, picture) in &last {
                         prop_assert!(draw(&mut fresh, seat, picture));

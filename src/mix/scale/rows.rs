@@ -48,19 +48,24 @@ pub(super) struct Taps {
     taps: Vec<Tap>,
     /// Of all whole eights of taps; none where a load of 16 bytes does not reach from the first to the last of them.
     groups: Vec<Group>,
+    /// Of the last sixteen, which the groups may not reach: what both give is the same.
+    last: Option<[Group; 2]>,
 }
 
 impl Taps {
     pub fn new(from: usize, to: usize) -> Self {
         let taps: Vec<_> = (0..to).map(|n| Tap::new(n, from, to)).collect();
-        let groups = match from.checked_sub(16) {
-            None => None,
-            Some(last_base) => taps.chunks_exact(8).map(|eight| group(eight, last_base)).collect(),
-        };
-        Taps {
-            taps,
-            groups: groups.unwrap_or_default(),
-        }
+        let groups = from.checked_sub(16).and_then(|last_base| {
+            let groups: Option<Vec<_>> = taps.chunks_exact(8).map(|eight| group(eight, last_base)).collect();
+            let (rest, last_eight) = taps.split_last_chunk::<8>()?;
+            let last = [
+                group(rest.last_chunk::<8>()?, last_base)?,
+                group(last_eight, last_base)?,
+            ];
+            Some((groups?, last))
+        });
+        let (groups, last) = groups.map_or_else(Default::default, |(groups, last)| (groups, Some(last)));
+        Taps { taps, groups, last }
     }
 }
 
@@ -121,7 +126,7 @@ pub(super) fn resample(row: &[u8], taps: &Taps, out: &mut [u8]) {
 }
 
 mod portable {
-    use super::{Tap, Taps, UNIT};
+    use super::{Taps, UNIT};
 
     #[inline(always)]
     fn mix(a: u8, b: u8, weight: u8) -> u8 {
@@ -158,16 +163,8 @@ mod portable {
         }
     }
 
-    #[cfg_attr(
-        all(target_arch = "aarch64", not(test)),
-        expect(dead_code, reason = "what NEON is tested against")
-    )]
     pub fn resample(row: &[u8], taps: &Taps, out: &mut [u8]) {
-        resample_from(0, row, &taps.taps, out);
-    }
-
-    pub fn resample_from(first: usize, row: &[u8], taps: &[Tap], out: &mut [u8]) {
-        for (out, tap) in out.iter_mut().zip(taps).skip(first) {
+        for (out, tap) in out.iter_mut().zip(&taps.taps) {
             let a = row[tap.index];
             // the only sample of a row has no neighbour, and needs none
             let b = row.get(tap.index + 1).copied().unwrap_or(a);
@@ -239,20 +236,29 @@ mod avx2 {
 
     #[target_feature(enable = "avx2")]
     pub fn resample(row: &[u8], taps: &Taps, out: &mut [u8]) {
-        let mut done = 0;
-        for (groups, out) in taps.groups.chunks_exact(2).zip(out.chunks_exact_mut(16)) {
-            let weights = both(&groups[0].weights, &groups[1].weights);
-            let shuffle = both(&groups[0].shuffle, &groups[1].shuffle);
-            let pairs = _mm256_shuffle_epi8(both(window(row, &groups[0]), window(row, &groups[1])), shuffle);
-            let sums = _mm256_add_epi16(_mm256_maddubs_epi16(pairs, weights), _mm256_set1_epi16(32));
-            let mixed = _mm256_srli_epi16::<6>(sums);
-            // each half of the register packs by itself: the results are its first and third quarter
-            let packed = _mm256_permute4x64_epi64::<0b1000>(_mm256_packus_epi16(mixed, mixed));
-            // SAFETY: `out` is 16 bytes, which need no alignment
-            unsafe { _mm_storeu_si128(out.as_mut_ptr().cast(), _mm256_castsi256_si128(packed)) };
-            done += 16;
+        let (Some(last), Some(last_at)) = (&taps.last, out.len().checked_sub(16)) else {
+            return portable::resample(row, taps, out);
+        };
+        for (groups, out) in taps.groups.as_chunks::<2>().0.iter().zip(out.as_chunks_mut().0) {
+            sixteen(row, groups, out);
         }
-        portable::resample_from(done, row, &taps.taps, out);
+        if let Some(out) = out[last_at..].first_chunk_mut() {
+            sixteen(row, last, out);
+        }
+    }
+
+    #[target_feature(enable = "avx2")]
+    #[inline]
+    fn sixteen(row: &[u8], groups: &[Group; 2], out: &mut [u8; 16]) {
+        let weights = both(&groups[0].weights, &groups[1].weights);
+        let shuffle = both(&groups[0].shuffle, &groups[1].shuffle);
+        let pairs = _mm256_shuffle_epi8(both(window(row, &groups[0]), window(row, &groups[1])), shuffle);
+        let sums = _mm256_add_epi16(_mm256_maddubs_epi16(pairs, weights), _mm256_set1_epi16(32));
+        let mixed = _mm256_srli_epi16::<6>(sums);
+        // each half of the register packs by itself: the results are its first and third quarter
+        let packed = _mm256_permute4x64_epi64::<0b1000>(_mm256_packus_epi16(mixed, mixed));
+        // SAFETY: `out` is 16 bytes, which need no alignment
+        unsafe { _mm_storeu_si128(out.as_mut_ptr().cast(), _mm256_castsi256_si128(packed)) };
     }
 
     #[inline(always)]
@@ -303,7 +309,7 @@ mod avx2 {
 
 #[cfg(target_arch = "aarch64")]
 mod neon {
-    use super::{Taps, portable};
+    use super::{Group, Taps, portable};
     use std::arch::aarch64::*;
 
     #[target_feature(enable = "neon")]
@@ -339,16 +345,23 @@ mod neon {
 
     #[target_feature(enable = "neon")]
     pub fn resample(row: &[u8], taps: &Taps, out: &mut [u8]) {
-        let mut done = 0;
+        let (Some([_, last]), Some(last_at)) = (&taps.last, out.len().checked_sub(8)) else {
+            return portable::resample(row, taps, out);
+        };
         for (group, out) in taps.groups.iter().zip(out.chunks_exact_mut(8)) {
-            let pairs = vqtbl1q_u8(load(&row[group.base..group.base + 16]), load(&group.shuffle));
-            let weights = load(&group.weights);
-            let low = vmull_u8(vget_low_u8(pairs), vget_low_u8(weights));
-            let high = vmull_high_u8(pairs, weights);
-            store(vrshrn_n_u16::<6>(vpaddq_u16(low, high)), out);
-            done += 8;
+            eight(row, group, out);
         }
-        portable::resample_from(done, row, &taps.taps, out);
+        eight(row, last, &mut out[last_at..]);
+    }
+
+    #[target_feature(enable = "neon")]
+    #[inline]
+    fn eight(row: &[u8], group: &Group, out: &mut [u8]) {
+        let pairs = vqtbl1q_u8(load(&row[group.base..group.base + 16]), load(&group.shuffle));
+        let weights = load(&group.weights);
+        let low = vmull_u8(vget_low_u8(pairs), vget_low_u8(weights));
+        let high = vmull_high_u8(pairs, weights);
+        store(vrshrn_n_u16::<6>(vpaddq_u16(low, high)), out);
     }
 
     #[target_feature(enable = "neon")]
@@ -429,9 +442,11 @@ mod tests {
         }
 
         #[test]
-        fn what_the_scaler_asks_for_has_vector_code(to in 8_usize..1000, extra in 0_usize..1000) {
+        fn what_the_scaler_asks_for_has_vector_code(to in 16_usize..1000, extra in 0_usize..1000) {
             let from = (to + extra).min(2 * to).max(16);
-            prop_assert_eq!(Taps::new(from, to).groups.len(), to / 8);
+            let taps = Taps::new(from, to);
+            prop_assert_eq!(taps.groups.len(), to / 8);
+            prop_assert!(taps.last.is_some());
         }
     }
 
