@@ -12,6 +12,9 @@ use std::time::{Duration, Instant};
 
 /// An unchanged canvas is encoded this seldom: players that count frames see that the stream lives.
 const UNCHANGED_INTERVAL: Duration = Duration::from_millis(500);
+/// Pictures of a canvas at rest that are encoded nevertheless: the first of them mend what the bitrate did not suffice for while
+/// something moved; after five the encoder finds nothing more to do.
+const SETTLING: u32 = 5;
 /// Keyframes that viewers ask for come no more often than this.
 const KEYFRAME_INTERVAL: Duration = Duration::from_millis(500);
 
@@ -33,6 +36,8 @@ pub(super) struct Picture {
     pub keyframe_wanted: bool,
     last_keyframe: Option<Instant>,
     last_encoded: Option<Instant>,
+    /// Pictures since the canvas was another one.
+    at_rest: u32,
     /// The scene may be another one.
     pub stale: bool,
     /// The time of day that is shown, in seconds since 1970.
@@ -58,6 +63,7 @@ impl Picture {
             keyframe_wanted: true,
             last_keyframe: None,
             last_encoded: None,
+            at_rest: 0,
             stale: true,
             shown_s: 0,
         })
@@ -145,8 +151,13 @@ impl Picture {
         let wanted = self.keyframe_wanted && since(self.last_keyframe).is_none_or(|since| since >= KEYFRAME_INTERVAL);
         let keyframe = wanted || since(self.last_keyframe).is_none_or(|since| since >= self.gop);
         let composed = self.composer.compose();
+        self.at_rest = if composed.changed {
+            0
+        } else {
+            self.at_rest.saturating_add(1)
+        };
         let rests = since(self.last_encoded).is_some_and(|since| since < UNCHANGED_INTERVAL);
-        if !composed.changed && !keyframe && rests {
+        if self.at_rest > SETTLING && !keyframe && rests {
             return None;
         }
         let encoded = self.encoder.encode(composed.picture, keyframe)?;

@@ -8,8 +8,9 @@ use super::core::Core;
 use super::*;
 use crate::demo::Clip;
 use crate::forward::{Permission, SeatIndex, SourceInfo, SourceKind};
+use crate::mix::codec::h264::{H264Decoder, H264Encoder};
 use crate::mix::codec::opus::{OpusDecoder, OpusEncoder, PACKET_PAIRS_MAX};
-use crate::mix::codec::{AudioDecoder, AudioEncoder, VideoDecoder, h264::H264Decoder};
+use crate::mix::codec::{AudioDecoder, AudioEncoder, VideoDecoder, VideoEncoder, VideoSettings};
 use crate::mix::layout::{Layout, Present};
 use crate::mix::picture::Size;
 use crate::room::{ProgramMode, ProgramSettings};
@@ -29,6 +30,28 @@ fn clip() -> Clip {
     let video = include_bytes!("../../tests/fixtures/media/talk-180p30.h264");
     let voice = include_bytes!("../../tests/fixtures/media/speech-0.opus");
     Clip::new(Bytes::from_static(video), 30, Bytes::from_static(voice)).expect("a clip")
+}
+
+/// A camera that looks at a wall: the clip's first picture for ten seconds, after a keyframe.
+fn still() -> Clip {
+    let mut decoder = H264Decoder::new();
+    let picture = decoder.decode(&clip().frames()[0].data).expect("a sound bitstream");
+    let picture = picture.expect("a picture");
+    let settings = VideoSettings {
+        size: picture.size,
+        fps: 30,
+        bitrate_bps: 300_000,
+        gop: u32::MAX,
+    };
+    let mut encoder = H264Encoder::new(settings).expect("an encoder");
+    let mut video = vec![];
+    for number in 0..300 {
+        if let Some(encoded) = encoder.encode(picture, number == 0) {
+            video.extend_from_slice(encoded.bytes);
+        }
+    }
+    let voice = include_bytes!("../../tests/fixtures/media/speech-0.opus");
+    Clip::new(Bytes::from(video), 30, Bytes::from_static(voice)).expect("a clip")
 }
 
 fn source(id: SourceId, seat: u8) -> SourceInfo {
@@ -453,6 +476,19 @@ fn who_listens_without_their_own_voice_gets_packets_in_the_place_of_the_whole_mi
     stage.run(Duration::from_secs(1));
     assert!(stage.taken.instead.len() <= count + 1, "nobody listens");
     assert!(stage.taken.audio.last().is_some_and(|(meta, _)| meta.starts_keyframe));
+}
+
+#[test]
+fn where_nothing_moves_hardly_anything_is_encoded() {
+    let mut stage = Stage::new(plan(&[source(HOST, 0)]));
+    stage.publish(HOST);
+    stage.publishers[0].0.clip = still();
+    stage.run(Duration::from_secs(3));
+    let before = stage.pictures().len();
+    stage.run(Duration::from_secs(4));
+    let pictures = stage.pictures().len() - before;
+    // twice a second, and a keyframe every two seconds
+    assert!((8..=12).contains(&pictures), "{pictures}");
 }
 
 #[test]
