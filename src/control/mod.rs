@@ -49,7 +49,7 @@ use crate::store::{self, Change, RecordChange};
 use crate::telemetry::ProgramMetrics;
 use crate::transport::{dtls, ice, sdp};
 use crate::{webhook, worker};
-use actor::{Located, NewViewer, Request, Shared};
+use actor::{NewViewer, Request, Shared};
 use explain::Facts;
 pub use explain::{Explained, Explanation, Health, Link};
 use futures_util::future::join_all;

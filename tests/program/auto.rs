@@ -179,7 +179,7 @@ async fn a_watermark_needs_the_mixer_for_as_long_as_it_is_there() {
         })
         .await;
     assert_eq!(bright(&watcher), 0, "the watermark is gone");
-    assert_gap_small(&seam);
+    assert_seamless(&seam);
     watcher.finish().await;
     node.stop().await;
 }
@@ -274,7 +274,7 @@ async fn a_forwarded_host_who_is_muted_is_mixed() {
             is_silent(watcher)
         })
         .await;
-    assert_gap_small(&seam);
+    assert_seamless(&seam);
     // The sound is there, and silence.
     watcher
         .all_of(Duration::from_secs(1), "a second of silence", is_silent)

@@ -128,7 +128,7 @@ impl Actor {
             return Err(self.refusal(Code::RoomEnded, "the room has ended"));
         }
         self.playable(&viewer.view)?;
-        if viewer.view == View::Program {
+        if matches!(viewer.view, View::Program { .. }) {
             self.may_watch()?;
         }
         let ticket = viewer.ticket;

@@ -152,7 +152,7 @@ impl Actor {
         (making, why)
     }
 
-    fn making(&self) -> Making {
+    pub(super) fn making(&self) -> Making {
         let made = self.program.as_ref().map(|program| program.handle.status().making);
         match (self.room.settings().program.mode, made) {
             (ProgramMode::Off, _) => Making::Off,

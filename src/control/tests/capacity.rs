@@ -18,7 +18,8 @@ fn node_for(thousandths: u64) -> (Node, Workers) {
 }
 
 async fn watch(node: &Node, room: &RoomId) -> Result<Session, Refusal> {
-    node.view(room, None, View::Program, view_offer()).await
+    node.view(room, None, View::Program { leave_out: None }, view_offer())
+        .await
 }
 
 /// Opus and H.264, which need not be mixed.
