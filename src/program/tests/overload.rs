@@ -65,6 +65,7 @@ fn pictures(stage: &Stage) -> Vec<(usize, usize, f64, bool)> {
 fn large() -> Plan {
     let mut plan = plan(&[source(HOST, 0)]);
     plan.settings.video.size = Size::even(640, 360);
+    plan.size = Size::even(640, 360).expect("a size");
     // none but those that are needed
     plan.settings.video.gop_ms = 10_000;
     plan
@@ -133,6 +134,7 @@ fn other_settings_are_another_load() {
     stage.core.handle_plan(smaller.clone(), stage.now);
     assert!(stage.core.status(stage.now).step.is_some(), "the bitrate alone is not");
     smaller.settings.video.size = Size::even(320, 180);
+    smaller.size = Size::even(320, 180).expect("a size");
     stage.core.handle_plan(smaller, stage.now);
     assert_eq!(stage.core.status(stage.now).step, None);
     assert_eq!(stage.metrics.degraded.get(), 0);
