@@ -65,7 +65,7 @@ enum State {
         audio_from: Instant,
         preparing: Option<Instant>,
     },
-    /// `clear_since`: nothing has been in the way of the host since then.
+    /// `clear_since`: nothing has been in the way of the host since then, but for a keyframe.
     Mixed {
         clear_since: Option<Instant>,
     },
@@ -112,6 +112,8 @@ pub struct Elastic<P> {
     /// The mixer has handed over what is earlier.
     mixed_video: Option<Instant>,
     mixed_audio: Option<Instant>,
+    /// How long nothing has to be in the way of the host before the mixer gives over: there may have been something.
+    patience: Duration,
     /// A picture of the mixer was left out, or none has come yet: what refers to it can't be decoded.
     mixer_needs_keyframe: bool,
     /// At most what is held, and one order for each input.
@@ -134,6 +136,7 @@ impl<P> Elastic<P> {
             requested: None,
             mixed_video: None,
             mixed_audio: None,
+            patience: Duration::ZERO,
             mixer_needs_keyframe: true,
             outputs: VecDeque::new(),
             counters: Counters::default(),
@@ -325,6 +328,16 @@ impl<P> Elastic<P> {
                 }
             }
             State::Mixed { clear_since } => {
+                // a host who has not come yet is no more than awaited
+                let is_awaited = |why| {
+                    matches!(
+                        why,
+                        Obstacle::NotConnected | Obstacle::Silent | Obstacle::KeyframesApart
+                    )
+                };
+                if self.obstacle(now).is_some_and(|why| !is_awaited(why)) {
+                    self.patience = self.settings.return_after;
+                }
                 let clear_since = match self.clearing(now) {
                     true => clear_since.or(Some(now)),
                     false => None,
@@ -374,7 +387,7 @@ impl<P> Elastic<P> {
         let State::Mixed { clear_since } = self.state else {
             return None;
         };
-        Some(clear_since? + self.settings.return_after)
+        Some(clear_since? + self.patience)
     }
 
     fn start_mixing(&mut self, now: Instant) {
@@ -384,6 +397,11 @@ impl<P> Elastic<P> {
         let video_from = self.video.end().map_or(now, |end| end.max(now));
         let earliest = now.checked_sub(AUDIO_CATCH_UP).unwrap_or(now);
         let audio_from = self.audio.end().map_or(now, |end| end.max(earliest));
+        self.patience = match self.state {
+            // there is nothing but a host whose first keyframe is to come
+            State::Starting { .. } => Duration::ZERO,
+            _ => self.settings.return_after,
+        };
         (self.mixed_video, self.mixed_audio) = (None, None);
         self.mixer_needs_keyframe = true;
         self.state = State::Mixed { clear_since: None };

@@ -62,7 +62,7 @@ async fn a_source_that_is_not_decoded_has_a_placeholder_and_a_reason() {
         let said = node.explain(seat).await;
         let summary = said["summary"].as_str().unwrap();
         assert!(
-            summary.contains("can't decode the picture's codec") && summary.contains("placeholder"),
+            summary.contains("the program decodes H.264") && summary.contains("placeholder"),
             "seat {seat}: {said:#}"
         );
         let links = said["links"].as_array().unwrap();

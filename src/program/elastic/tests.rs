@@ -530,6 +530,24 @@ fn the_host_alone_is_passed_through_from_its_first_keyframe() {
 }
 
 #[test]
+fn a_host_whose_first_keyframe_is_late_is_passed_through_from_then_on() {
+    let mut world = World::new(1, calm());
+    (world.answers_requests, world.keyframe_due, world.keyframe_every) = (false, None, 75);
+    let facts = world.facts();
+    world.set(|now| *now = facts);
+    world.run_for(Duration::from_secs(2));
+    assert!(world.elastic.is_mixing(), "a slate, and sound");
+    world.run_for(Duration::from_secs(1));
+    assert!(world.is_passthrough(), "nothing was ever composed");
+    world.set(|facts| facts.composing = true);
+    world.run_for(Duration::from_secs(1));
+    world.set(|facts| facts.composing = false);
+    world.run_for(Duration::from_secs(8));
+    assert!(world.elastic.is_mixing(), "who was there may come back");
+    world.assert_seamless();
+}
+
+#[test]
 fn something_to_compose_takes_it_to_the_mixer_and_back_after_a_while() {
     let mut world = World::begun(calm());
     world.set(|facts| facts.composing = true);
