@@ -13,8 +13,9 @@ pub(super) fn is_composed(
     sources: &[SourceInfo],
     host_size: Option<(u16, u16)>,
 ) -> bool {
-    let host_size = host_size.and_then(|(width, height)| Size::even(width, height));
-    let scaled = settings.video.size.is_some_and(|size| host_size != Some(size));
+    let host_size = host_size.map(|(width, height)| (usize::from(width), usize::from(height)));
+    let scaled = |size: Size| host_size != Some((size.width(), size.height()));
+    let scaled = settings.video.size.is_some_and(scaled);
     match settings.mode {
         ProgramMode::Off | ProgramMode::Passthrough => false,
         ProgramMode::Mixed => true,

@@ -2,8 +2,9 @@
 //! sentences out. The first link that is broken is the answer; those behind it can't be judged and say so by their absence.
 
 use super::program::Making;
-use super::why::{codec_name, is_decoded};
+use super::why::codec_name;
 use crate::forward::{SeatIndex, SourceKind, TrackDiagnosis};
+use crate::mix::codec::is_decoded;
 use crate::mix::compose::Quality;
 use crate::mix::layout::{Layout, Present};
 use crate::mix::picture::Size;

@@ -3,8 +3,9 @@
 
 use crate::forward::{SourceInfo, SourceKind};
 use crate::mix::layout::{Layout, Template};
+use crate::program::Obstacle;
 use crate::room::{HOST_SEAT, ProgramMode};
-use crate::rtp::{Codec, MediaKind};
+use crate::rtp::Codec;
 
 /// What a program is made of, and how it is wanted.
 #[derive(Clone, Copy, Debug)]
@@ -17,6 +18,8 @@ pub(super) struct Facts<'a> {
     pub host_flows: bool,
     /// Somebody listens without their own voice.
     pub left_out: bool,
+    /// What the program itself says is in the way of the host's packets.
+    pub obstacle: Option<Obstacle>,
 }
 
 /// What has to be composed, each without a full stop. Empty: nothing, the host's own packets would do.
@@ -87,9 +90,13 @@ pub(super) fn mixed(facts: Facts) -> String {
     let obstacles = obstacles(facts);
     match facts.mode {
         ProgramMode::Mixed => "its mode is \"mixed\"".to_owned(),
-        _ if obstacles.is_empty() => {
-            "something had to be composed a moment ago; the host's packets are forwarded again soon".to_owned()
+        _ if obstacles.is_empty() => match facts.obstacle {
+            Some(Obstacle::Size) => "the host's picture has another size than is set for the program",
+            Some(Obstacle::Format) => "the host's pictures come in another order than they are shown in",
+            Some(Obstacle::Silent) => "nothing comes of the host's picture or sound",
+            _ => "something had to be composed a moment ago; the host's packets are forwarded again soon",
         }
+        .to_owned(),
         _ => obstacles.join("; "),
     }
 }
@@ -98,6 +105,7 @@ pub(super) fn mixed(facts: Facts) -> String {
 pub(super) fn forwarded(facts: Facts) -> String {
     let obstacles = obstacles(facts);
     match facts.mode {
+        ProgramMode::Mixed => "the mixer is about to begin, as its mode is \"mixed\"".to_owned(),
         ProgramMode::Passthrough if obstacles.is_empty() => "its mode is \"passthrough\"".to_owned(),
         ProgramMode::Passthrough => {
             let missing = obstacles.join("; ");
@@ -117,11 +125,6 @@ pub(super) fn codec_name(codec: Codec) -> &'static str {
         Codec::Vp9 => "VP9",
         Codec::Av1 => "AV1",
     }
-}
-
-/// What the program decodes, in this build.
-pub(super) fn is_decoded(codec: Codec) -> bool {
-    codec.kind() == MediaKind::Audio || codec == Codec::H264 || (codec == Codec::Vp8 && cfg!(feature = "vp8"))
 }
 
 #[cfg(test)]
@@ -157,6 +160,7 @@ mod tests {
             sources,
             host_flows: true,
             left_out: false,
+            obstacle: None,
         }
     }
 
@@ -237,6 +241,11 @@ mod tests {
         let (still, why) = said(ProgramMode::Auto, &both[..1]);
         assert_eq!(why, "nothing has to be composed");
         assert!(still.starts_with("something had to be composed a moment ago"));
+        let settings = Facts {
+            obstacle: Some(Obstacle::Size),
+            ..facts(ProgramMode::Auto, &layout, &both[..1])
+        };
+        assert!(mixed(settings).contains("another size"));
         let (why, about) = said(ProgramMode::Auto, &both);
         assert_eq!(why, "the camera of seat 2 is shown, too");
         assert!(about.ends_with(&why));

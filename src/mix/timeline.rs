@@ -77,7 +77,8 @@ impl Track {
     }
 }
 
-/// From capture to the moment media is due, for all tracks of a participant alike.
+/// From capture to the moment media is due, for all tracks of a participant alike; whatever becomes of what is known of
+/// their clocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Offset(i64);
 
@@ -144,6 +145,8 @@ pub struct Timeline {
     tracks: Vec<Placed>,
     /// From capture (on the line, aligned) to due. `None`: nothing arrived.
     offset: Option<i64>,
+    /// How far the tracks' lines were moved against the offset, all together.
+    moved: i64,
     /// What the offset slews to.
     target: i64,
     /// The target means another line than the offset does.
@@ -176,6 +179,7 @@ impl Timeline {
             origin_ntp: clock.at(now).wrapping_sub(ntp_duration(now - origin)),
             tracks: rates.map(placed).collect(),
             offset: None,
+            moved: 0,
             target: 0,
             stale: false,
             floor: 0,
@@ -246,12 +250,12 @@ impl Timeline {
 
     /// What [`due`](Self::due) adds at present to when media was captured. `None`: nothing arrived.
     pub fn offset(&self) -> Option<Offset> {
-        self.offset.map(Offset)
+        self.offset.map(|offset| Offset(offset + self.moved))
     }
 
     /// As [`due`](Self::due) with another offset, such as one of earlier.
     pub fn due_with(&self, track: Track, rtp: u32, offset: Offset) -> Option<Instant> {
-        let due = self.captured(track.index(), rtp)? + offset.0;
+        let due = self.captured(track.index(), rtp)? + offset.0 - self.moved;
         Some(self.origin + Duration::from_nanos(u64::try_from(due).unwrap_or(0)))
     }
 
@@ -398,6 +402,7 @@ impl Timeline {
             if Some(index) == first && bias.abs() > BIAS_MAX {
                 common = by;
                 self.offset = self.offset.map(|offset| offset - by);
+                self.moved += by;
             } else {
                 placed.bias = bias.clamp(-BIAS_MAX, BIAS_MAX);
             }

@@ -43,18 +43,13 @@ pub(super) struct Core {
 impl Core {
     /// `None`: there is no encoder for such a picture, or no memory.
     pub fn new(clock: NtpClock, plan: Plan, metrics: ProgramMetrics, now: Instant) -> Option<Self> {
-        let settings = elastic::Settings {
-            gop: Duration::from_millis(plan.settings.video.gop_ms.into()),
-            frame: Duration::from_secs(1) / u32::from(plan.settings.video.fps).max(1),
-            ..elastic::Settings::default()
-        };
         let mut core = Core {
             clock,
             inputs: BTreeMap::new(),
             host: Host::default(),
             reorders: false,
             interrupted: [false; 2],
-            elastic: Elastic::new(settings, now),
+            elastic: Elastic::new(settings(&plan), now),
             mixing: None,
             output: Output::new(clock),
             plan,
@@ -91,6 +86,7 @@ impl Core {
     pub fn handle_plan(&mut self, plan: Plan, now: Instant) -> bool {
         let before = std::mem::replace(&mut self.plan, plan);
         self.interrupted = [false; 2];
+        self.elastic.set_settings(settings(&self.plan));
         // who was told of before may not have been known where they are
         self.wants_others = true;
         if let Some(mixing) = &mut self.mixing {
@@ -109,6 +105,17 @@ impl Core {
         let Some(input) = self.inputs.get_mut(&source) else {
             return;
         };
+        if is_host(&input.info)
+            && packet.meta.codec == Codec::H264
+            && let Some(reorders) = h264::may_reorder(packet.payload())
+            && reorders != self.reorders
+        {
+            self.reorders = reorders;
+            self.elastic.set_facts(self.facts(), now);
+        }
+        let Some(input) = self.inputs.get_mut(&source) else {
+            return;
+        };
         let shown = input.shows_video();
         input.handle_packet(kind, layer, packet, now);
         if let Some(mixing) = &mut self.mixing {
@@ -116,11 +123,6 @@ impl Core {
         }
         if !is_host(&input.info) {
             return;
-        }
-        if kind == MediaKind::Video
-            && let Some(reorders) = h264::may_reorder(packet.payload()).filter(|_| packet.meta.codec == Codec::H264)
-        {
-            self.reorders = reorders;
         }
         self.interrupted[index(kind)] = false;
         let keeps = self.elastic.keeps_host();
@@ -351,7 +353,7 @@ impl Core {
         *wants_others |= !gone.is_empty();
         for input in gone.iter().filter_map(|id| inputs.remove(id)) {
             if let Some(mixing) = mixing {
-                mixing.sound.take_leave(input);
+                mixing.take_leave(input);
             }
         }
         drawn.retain(|id| plan.sources.iter().any(|source| source.id == *id));
@@ -381,8 +383,8 @@ impl Core {
     fn facts(&self) -> Facts {
         let mut connected = self.plan.sources.iter().filter(|source| source.connected);
         let host = connected.clone().find(|source| is_host(source));
-        let size = |host: &SourceInfo| self.inputs.get(&host.id)?.size(self.host.layer());
         let wanted = self.plan.settings.video.size;
+        let size = |host: &SourceInfo| self.inputs.get(&host.id)?.size_for(wanted);
         Facts {
             forced: self.plan.settings.mode == ProgramMode::Mixed,
             composing: connected.any(|source| !is_host(source))
@@ -408,15 +410,16 @@ impl Core {
         self.inputs.values_mut().find(|input| is_host(&input.info))
     }
 
-    /// While the host is passed through: its largest encoding.
+    /// While the host is passed through: the encoding of the size that is set, or its largest.
     fn choose_layer(&mut self, sink: &mut impl Sink) {
         if self.mixing.is_some() {
             return;
         }
+        let wanted = self.plan.settings.video.size;
         let Some(input) = self.host_input() else { return };
         let id = input.info.id;
         if let (Some(codec), Some(video)) = (input.info.video, &mut input.video)
-            && let Some(layers) = video.choose_layer(codec, None)
+            && let Some(layers) = video.choose_layer(codec, wanted)
         {
             sink.want_layers(id, &layers);
         }
@@ -434,6 +437,15 @@ impl Core {
 /// The mixer can't be made: no encoder for such a picture, or no memory.
 #[derive(Debug)]
 pub(super) struct NoMixer;
+
+fn settings(plan: &Plan) -> elastic::Settings {
+    let video = &plan.settings.video;
+    elastic::Settings {
+        gop: Duration::from_millis(video.gop_ms.into()),
+        frame: Duration::from_secs(1) / u32::from(video.fps).max(1),
+        ..elastic::Settings::default()
+    }
+}
 
 fn index(kind: MediaKind) -> usize {
     usize::from(kind == MediaKind::Video)

@@ -6,9 +6,9 @@
 //! of 180p30. Other sizes and rates scale by pixels a second.
 
 use crate::forward::{SourceInfo, SourceKind};
+use crate::mix::codec::is_decoded;
 use crate::mix::layout::{Layout, Present};
 use crate::mix::picture::Size;
-use crate::rtp::Codec;
 use std::fmt;
 use std::iter::Sum;
 
@@ -111,11 +111,6 @@ fn decoding(source: &SourceInfo, size: Option<(u16, u16)>, tile: Option<Size>) -
     Cores::of_pixels(pixels * CAMERA_FPS, DECODE_PS_PER_PIXEL)
 }
 
-/// Others are shown as a placeholder.
-fn is_decoded(codec: Codec) -> bool {
-    matches!(codec, Codec::H264 | Codec::Vp8)
-}
-
 fn pixels(size: Size) -> u64 {
     // sides are 16 bits
     u64::try_from(size.width() * size.height()).unwrap_or(u64::MAX)
@@ -125,6 +120,7 @@ fn pixels(size: Size) -> u64 {
 mod tests {
     use super::*;
     use crate::forward::{Permission, SeatIndex, SourceId};
+    use crate::rtp::Codec;
     use std::sync::Arc;
 
     fn camera(seat: u8, size: Option<(u16, u16)>) -> Sized {

@@ -31,8 +31,9 @@ pub use terms::{Counters, Facts, Host, HostPacket, Obstacle, Output, Settings};
 /// The host's picture is lost when nothing of it came for so long: with the mixer's delay the program goes on within 1 s.
 /// Cameras do not fall below 2 pictures a second in the dark.
 pub const VIDEO_SILENCE: Duration = Duration::from_millis(500);
-/// The same of sound: twice the time after which Opus sends something even while nobody speaks (400 ms, RFC 6716 §2.1.9).
-pub const AUDIO_SILENCE: Duration = Duration::from_millis(800);
+/// The same of sound: twice the time after which Opus sends something even while nobody speaks (400 ms, RFC 6716 §2.1.9), so
+/// that one of these may be lost, and the jitter of a bad path.
+pub const AUDIO_SILENCE: Duration = Duration::from_millis(950);
 /// With consumers who start at keyframes, a host whose keyframes are further apart than this is mixed.
 const KEYFRAMES_APART_MAX: Duration = Duration::from_secs(4);
 /// A program that could begin with the host's keyframe waits so long for one.
@@ -141,6 +142,10 @@ impl<P> Elastic<P> {
             outputs: VecDeque::new(),
             counters: Counters::default(),
         }
+    }
+
+    pub fn set_settings(&mut self, settings: Settings) {
+        self.settings = settings;
     }
 
     pub fn counters(&self) -> Counters {
@@ -274,15 +279,17 @@ impl<P> Elastic<P> {
         let request = self.request_due();
         match self.state {
             State::Starting { since } => request.into_iter().chain([since + START_WAIT]).min(),
-            State::Passthrough { preparing, .. } => {
+            State::Passthrough {
+                preparing: Some(since), ..
+            } => Some(since + PREPARE_MAX),
+            State::Passthrough { preparing: None, .. } => {
                 let changes = [
                     watch.video.map(|last| last + VIDEO_SILENCE),
                     watch.audio.map(|last| last + AUDIO_SILENCE),
                     watch
                         .keyframe
-                        .filter(|_| self.facts.needs_keyframes && preparing.is_none())
+                        .filter(|_| self.facts.needs_keyframes)
                         .map(|last| last + KEYFRAMES_APART_MAX),
-                    preparing.map(|since| since + PREPARE_MAX),
                 ];
                 changes.into_iter().flatten().chain(request).min()
             }

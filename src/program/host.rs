@@ -54,7 +54,8 @@ impl Encoding {
     fn number(&mut self, layer: LayerIndex, chosen: LayerIndex, meta: &Meta) -> Option<u64> {
         let begins = layer == chosen && (self.first.is_none() || (layer != self.layer && meta.starts_keyframe));
         if begins {
-            (self.layer, self.first) = (layer, Some((meta.sequence, self.next.max(meta.sequence))));
+            let given = if self.first.is_some() { self.next } else { meta.sequence };
+            (self.layer, self.first) = (layer, Some((meta.sequence, given)));
         }
         let (first, given) = self.first.filter(|_| layer == self.layer)?;
         let number = given + meta.sequence.checked_sub(first)?;
@@ -66,11 +67,6 @@ impl Encoding {
 impl Host {
     pub fn source(&self) -> Option<SourceId> {
         self.source
-    }
-
-    /// The encoding that is passed on.
-    pub fn layer(&self) -> LayerIndex {
-        self.encoding.layer
     }
 
     pub fn lead(&self) -> Lead {
@@ -182,6 +178,10 @@ mod tests {
             "before the keyframe"
         );
         assert_eq!(encoding.number(small, large, &meta(103, false)), None);
-        assert_eq!(encoding.number(small, small, &meta(104, true)), Some(105), "and back");
+        assert_eq!(
+            encoding.number(small, small, &meta(30_104, true)),
+            Some(105),
+            "and back"
+        );
     }
 }

@@ -88,6 +88,8 @@ pub(super) struct Input {
     pub video: Option<Video>,
     /// Nothing of it is decoded.
     held: bool,
+    /// The newest picture whose arrival was noted, by its timestamp.
+    noted: Option<(LayerIndex, u32)>,
 }
 
 impl Input {
@@ -103,6 +105,7 @@ impl Input {
             sounding: false,
             video,
             held: false,
+            noted: None,
         })
     }
 
@@ -135,7 +138,15 @@ impl Input {
         offset: impl FnOnce(Offset) -> Offset,
     ) -> Option<Instant> {
         let track = track(kind, layer);
-        self.timeline.handle_arrival(track, meta.timestamp, meta.arrival);
+        let is_newer = |last: u32| meta.timestamp.wrapping_sub(last).cast_signed() > 0;
+        // of a picture the first packet; what is sent again says nothing of the path
+        let is_first = self.noted.is_none_or(|(of, last)| of != layer || is_newer(last));
+        if kind == MediaKind::Audio || is_first {
+            self.timeline.handle_arrival(track, meta.timestamp, meta.arrival);
+        }
+        if kind == MediaKind::Video && is_first {
+            self.noted = Some((layer, meta.timestamp));
+        }
         let offset = offset(self.timeline.offset()?);
         self.timeline.due_with(track, meta.timestamp, offset)
     }
@@ -221,9 +232,10 @@ impl Input {
         }
     }
 
-    /// Width and height of an encoding, in pixels.
-    pub fn size(&self, layer: LayerIndex) -> Option<(u16, u16)> {
-        self.video.as_ref()?.layers.get(usize::from(layer.0))?.size
+    /// Width and height in pixels of the encoding that is best for this canvas.
+    pub fn size_for(&self, canvas: Option<Size>) -> Option<(u16, u16)> {
+        let video = self.video.as_ref()?;
+        video.layers.get(usize::from(video.best(canvas).0))?.size
     }
 
     /// What it showed last, if that may be shown.
@@ -312,7 +324,7 @@ impl Video {
             let due = timeline.due(track, frame.timestamp).filter(|_| !is_first);
             let (arrival, keyframe) = (frame.arrival_last, frame.keyframe);
             if keyframe && self.held.is_some() {
-                self.spare.extend(self.waiting.drain(..).map(|frame| frame.bytes));
+                self.forget_waiting();
                 self.held = Some(0);
             }
             self.held = self.held.map(|held| held + bytes.len());
@@ -341,10 +353,15 @@ impl Video {
         self.shown = false;
     }
 
+    /// Something that is due by now is not decoded yet.
+    pub fn is_behind(&self, now: Instant) -> bool {
+        let next = self.waiting.front();
+        next.is_some_and(|next| next.due.is_none_or(|due| due <= now))
+    }
+
     /// All that is due by now is decoded, and there was something.
     pub fn is_caught_up(&self, now: Instant) -> bool {
-        let next = self.waiting.front();
-        self.shown && next.is_none_or(|next| next.due.is_some_and(|due| due > now))
+        self.shown && !self.is_behind(now)
     }
 
     /// Decodes what is due at `at` and hands the newest picture of it to `draw`, if there is one. `patiently`: not more at
@@ -379,7 +396,7 @@ impl Video {
                     self.frames.skip_to_keyframe();
                 }
             }
-            self.spare.push(frame.bytes);
+            self.recycle(frame.bytes);
         }
         self.shown |= drawn.is_some();
         drawn
@@ -405,9 +422,8 @@ impl Video {
         self.next.as_ref().map_or(self.layer, |(next, _)| *next)
     }
 
-    /// Chooses the smallest flowing layer that is not smaller than its tile (`None`: the canvas), or else the largest. Returns the layers that
-    /// are to come in from now on, if they are others than before.
-    pub fn choose_layer(&mut self, codec: Codec, tile: Option<Size>) -> Option<[LayerIndex; 2]> {
+    /// The smallest flowing layer that is not smaller than its tile (`None`: the host's own canvas), or else the largest.
+    fn best(&self, tile: Option<Size>) -> LayerIndex {
         let flowing = self.layers.iter().zip(0..).filter(|(layer, _)| layer.flowing);
         let size = |layer: &Layer| {
             layer
@@ -425,7 +441,13 @@ impl Video {
             .filter(|(layer, _)| fits(layer))
             .min_by_key(|(layer, _)| size(layer))
             .or_else(|| flowing.max_by_key(|(layer, _)| size(layer)));
-        let best = best.map_or(self.layer, |(_, best)| LayerIndex(best));
+        best.map_or(self.layer, |(_, best)| LayerIndex(best))
+    }
+
+    /// Takes the [best](Self::best) layer for a tile. Returns the layers that are to come in from now on, if they are others
+    /// than before.
+    pub fn choose_layer(&mut self, codec: Codec, tile: Option<Size>) -> Option<[LayerIndex; 2]> {
+        let best = self.best(tile);
         if best != self.chosen() {
             self.next = (best != self.layer).then(|| (best, FrameAssembler::new(codec)));
             self.asked = None;
@@ -443,6 +465,14 @@ impl Video {
     }
 
     fn forget_waiting(&mut self) {
-        self.spare.extend(self.waiting.drain(..).map(|frame| frame.bytes));
+        while let Some(frame) = self.waiting.pop_front() {
+            self.recycle(frame.bytes);
+        }
+    }
+
+    fn recycle(&mut self, bytes: Vec<u8>) {
+        if self.spare.len() < WAITING_MAX {
+            self.spare.push(bytes);
+        }
     }
 }

@@ -32,6 +32,8 @@ pub(super) struct Mixing {
     since: Instant,
     /// Pictures and sound are made, before these times if there are any. Else it is getting ready.
     until: Option<Until>,
+    /// While it gets ready: there is more to decode.
+    is_behind: bool,
     metrics: ProgramMetrics,
     _counted: Counted,
     /// While less is made than is set.
@@ -55,6 +57,7 @@ impl Mixing {
             sound: Sound::new(&plan.settings.audio, now)?,
             since: now,
             until: None,
+            is_behind: false,
             metrics: metrics.clone(),
             _counted: Counted::new(&metrics.mixed),
             degraded: None,
@@ -97,12 +100,20 @@ impl Mixing {
     /// When it has something to do next.
     pub fn poll_timeout(&self, now: Instant) -> Option<Instant> {
         let Some(until) = self.until else {
-            return Some(now + PREPARE_INTERVAL);
+            return Some(if self.is_behind { now } else { now + PREPARE_INTERVAL });
         };
         let (picture, sound) = (self.picture.grid.next(), self.sound.poll_timeout());
         let picture = Some(picture).filter(|at| until.picture.is_none_or(|until| *at < until));
         let sound = Some(sound).filter(|_| until.sound.is_none_or(|until| self.sound.next() < until));
         picture.into_iter().chain(sound).min()
+    }
+
+    /// An input that is gone.
+    pub fn take_leave(&mut self, input: Input) {
+        // nobody has heard it while the mixer gets ready
+        if self.until.is_some() {
+            self.sound.take_leave(input);
+        }
     }
 
     /// The thread was busy for so long in the turn that ends now.
@@ -134,7 +145,9 @@ impl Mixing {
     ) -> bool {
         self.set_scene(plan, clock, inputs, now);
         self.draw(inputs, drawn, now, sink);
-        !self.is_awaited(inputs, now)
+        let mut videos = inputs.values().filter_map(|input| input.video.as_ref());
+        self.is_behind = videos.any(|video| video.is_behind(now));
+        !self.is_behind && !self.is_awaited(inputs, now)
     }
 
     /// Hands `each` the blocks of sound that are over, encoded, with the times at which they are due.

@@ -22,6 +22,7 @@ pub(super) struct Sent {
     pub moment: Instant,
     pub now: Instant,
 }
+
 /// The picture, and of the sound the whole mix.
 const WHOLE: LayerIndex = LayerIndex(0);
 

@@ -23,7 +23,7 @@ pub(super) struct Sound {
     /// Beginnings of blocks.
     grid: Grid,
     mixed: Box<Block>,
-    /// Of sources that are gone since the last block, to fade out in the next one. As many as were inputs 20 ms ago, at most.
+    /// Of sources that are gone since the last block, to fade out in the next one. As many as have been inputs since.
     leaving: Vec<Input>,
 }
 

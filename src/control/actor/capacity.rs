@@ -8,7 +8,7 @@ use super::Actor;
 use crate::control::composed::is_composed;
 use crate::control::program::Making;
 use crate::control::reconcile::sources;
-use crate::forward::{Permission, SeatIndex, SourceId, SourceInfo, SourceKind};
+use crate::forward::{Permission, SeatIndex, SourceId, SourceInfo, SourceKind, View};
 use crate::mix::layout::Layout;
 use crate::program::{Cores, Shortage, Sized, cost};
 use crate::room::{Capacity, Code, Command, Desired, Principal, ProgramMode, ProgramSettings, Refusal};
@@ -27,6 +27,8 @@ struct Wish<'w> {
     newcomers: usize,
     /// Of the program.
     viewers: usize,
+    /// Somebody hears it without their own voice, which takes a mixer even where there is but one.
+    listens: bool,
 }
 
 impl Actor {
@@ -90,10 +92,14 @@ impl Actor {
     }
 
     /// Whoever comes first begins the mix.
-    pub(super) fn may_watch(&self) -> Result<(), Refusal> {
+    pub(super) fn may_watch(&self, view: &View) -> Result<(), Refusal> {
+        let View::Program { leave_out } = view else {
+            return Ok(());
+        };
         let now = self.as_it_is();
         self.may(&Wish {
             viewers: now.viewers + 1,
+            listens: now.listens || leave_out.is_some(),
             ..now
         })
     }
@@ -119,6 +125,7 @@ impl Actor {
             layout: &settings.layout,
             newcomers: 0,
             viewers: self.program_viewers(),
+            listens: !self.listeners(&sources(&self.room.desired(), &self.actual)).is_empty(),
         }
     }
 
@@ -131,7 +138,8 @@ impl Actor {
         let sources = self.awaited_sources(&desired, wish.newcomers);
         let infos: Vec<SourceInfo> = sources.iter().map(|(source, _)| source.clone()).collect();
         let host_size = self.host_size();
-        let becomes = is_composed(wish.settings, wish.layout, &infos, host_size);
+        let listens = wish.listens && wish.settings.mode == ProgramMode::Auto;
+        let becomes = listens || is_composed(wish.settings, wish.layout, &infos, host_size);
         // it also goes on for a while when nothing is left to compose
         let may_be = matches!(wish.settings.mode, ProgramMode::Auto | ProgramMode::Mixed);
         let goes_on = may_be && self.making() == Making::Mixed;

@@ -128,9 +128,7 @@ impl Actor {
             return Err(self.refusal(Code::RoomEnded, "the room has ended"));
         }
         self.playable(&viewer.view)?;
-        if matches!(viewer.view, View::Program { .. }) {
-            self.may_watch()?;
-        }
+        self.may_watch(&viewer.view)?;
         let ticket = viewer.ticket;
         tracing::info!(
             room = self.id.as_str(),

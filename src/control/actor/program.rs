@@ -116,7 +116,7 @@ impl Actor {
     }
 
     /// The seats whose voices are left out of the program for somebody, in their order.
-    fn listeners(&self, sources: &[SourceInfo]) -> Vec<SeatIndex> {
+    pub(super) fn listeners(&self, sources: &[SourceInfo]) -> Vec<SeatIndex> {
         let left_out = self.peers.values().filter_map(|peer| match &peer.media {
             Media::Viewer {
                 view: View::Program { leave_out },
@@ -142,6 +142,10 @@ impl Actor {
             sources: &sources,
             host_flows: self.host_camera().is_some_and(|camera| camera.video && camera.audio),
             left_out: !self.listeners(&sources).is_empty(),
+            obstacle: match self.program.as_ref().map(|program| program.handle.status().making) {
+                Some(made::Making::Mixed(obstacle)) => obstacle,
+                _ => None,
+            },
         };
         let making = self.making();
         let why = match making {

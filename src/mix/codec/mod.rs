@@ -10,6 +10,11 @@ pub mod vp8;
 use super::picture::{PictureView, Size};
 use crate::rtp::Codec;
 
+/// Pictures of this codec can be decoded, in this build.
+pub fn is_decoded(codec: Codec) -> bool {
+    codec == Codec::H264 || (codec == Codec::Vp8 && cfg!(feature = "vp8"))
+}
+
 /// A decoder for a source's video. `None`: the program decodes no such codec, in this build or at all.
 pub fn video_decoder(codec: Codec) -> Option<Box<dyn VideoDecoder>> {
     match codec {
