@@ -190,7 +190,13 @@ async fn measure(case: &Case, clips: &Clips, arguments: &Arguments) -> io::Resul
     }
     let (identity, loader) = (Identity::new()?, Loader::start()?);
     let counters = &*loader.counters;
+    let mut watching = false;
     for seat in 0..case.people() {
+        if seat == 1 && case.watched {
+            // guests come into a program that is mixed already
+            watch(&server, &identity, &loader).await?;
+            watching = true;
+        }
         let direction = publisher::direction(seat);
         let session = server.publish(&identity, &Case::user(seat), direction).await?;
         let client = Client::new(&identity, &session.answer, Instant::now())?;
@@ -198,11 +204,8 @@ async fn measure(case: &Case, clips: &Clips, arguments: &Arguments) -> io::Resul
     }
     let people = u64::from(case.people());
     at_least(people, &counters.connected, "participants to connect").await?;
-    if case.watched {
-        let session = view(&server, &identity).await?;
-        let client = Client::new(&identity, &session.answer, Instant::now())?;
-        loader.watch(client, session.answer);
-        at_least(1, &counters.pictures, "the program's first picture").await?;
+    if case.watched && !watching {
+        watch(&server, &identity, &loader).await?;
     }
     tokio::time::sleep(Duration::from_secs(arguments.warm_up)).await;
 
@@ -216,6 +219,14 @@ async fn measure(case: &Case, clips: &Clips, arguments: &Arguments) -> io::Resul
     let program = seen(counters).since(&had_seen, said);
     let resident_kib = server.memory()?.resident;
     Ok(after.run(&before, Subject::Costage(*case), resident_kib, Some(program)))
+}
+
+/// A viewer of the program, who has got a picture.
+async fn watch(server: &Server, identity: &Identity, loader: &Loader) -> io::Result<()> {
+    let session = view(server, identity).await?;
+    let client = Client::new(identity, &session.answer, Instant::now())?;
+    loader.watch(client, session.answer);
+    at_least(1, &loader.counters.pictures, "the program's first picture").await
 }
 
 /// The viewer's session, as soon as there is something to play.

@@ -200,6 +200,11 @@ impl Core {
         Ok(newest)
     }
 
+    /// As [`Mixing::take_begun`].
+    pub fn take_begun(&mut self) -> impl Iterator<Item = Instant> + '_ {
+        self.mixing.iter_mut().flat_map(Mixing::take_begun)
+    }
+
     /// The turn is over, the thread was busy for so long: a mixer that can't keep up makes less.
     pub fn handle_work(&mut self, busy: Duration, now: Instant) {
         if let Some(mixing) = self.mixing.as_mut().filter(|_| self.elastic.is_mixing()) {

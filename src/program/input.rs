@@ -46,6 +46,8 @@ struct Waiting {
 pub(super) struct Shown {
     /// When its last packet came.
     pub arrival: Instant,
+    /// The source has not been seen before: when the last packet of its first keyframe came.
+    pub begun: Option<Instant>,
     /// When it was to be seen; `None`: at once.
     pub due: Option<Instant>,
 }
@@ -74,6 +76,8 @@ pub(super) struct Video {
     /// Buffers of frames that are done.
     spare: Vec<Vec<u8>>,
     asked: Option<Instant>,
+    /// When the last packet of its first keyframe came, until that is drawn.
+    begun: Option<Instant>,
     /// Something of it has been drawn since it was last interrupted.
     pub shown: bool,
 }
@@ -271,6 +275,7 @@ impl Video {
             held: None,
             spare: Vec::new(),
             asked: None,
+            begun: None,
             shown: false,
         })
     }
@@ -380,6 +385,9 @@ impl Video {
                 break;
             }
             let Some(frame) = self.waiting.pop_front() else { break };
+            if !self.shown {
+                self.begun.get_or_insert(frame.arrival);
+            }
             // several are due after a pause: only the last is seen
             let is_last = left == 0 || self.waiting.front().is_none_or(|next| !is_due(next));
             match self.decoder.decode(&frame.bytes) {
@@ -387,6 +395,7 @@ impl Video {
                     draw(picture);
                     drawn = Some(Shown {
                         arrival: frame.arrival,
+                        begun: self.begun.take(),
                         due: frame.due,
                     });
                 }

@@ -34,6 +34,8 @@ pub(super) struct Mixing {
     until: Option<Until>,
     /// While it gets ready: there is more to decode.
     is_behind: bool,
+    /// Of the sources that the next picture shows for the first time: when the last packets of their first keyframes came.
+    begun: Vec<Instant>,
     metrics: ProgramMetrics,
     _counted: Counted,
     /// While less is made than is set.
@@ -58,6 +60,7 @@ impl Mixing {
             since: now,
             until: None,
             is_behind: false,
+            begun: Vec::new(),
             metrics: metrics.clone(),
             _counted: Counted::new(&metrics.mixed),
             degraded: None,
@@ -79,6 +82,8 @@ impl Mixing {
     /// Pictures and sound are made from now on: what is due from these times.
     pub fn begin(&mut self, picture_from: Instant, sound_from: Instant) {
         self.until = Some(Until::default());
+        // they have waited for the mixer
+        self.begun.clear();
         self.picture.begin(picture_from);
         self.sound.begin(sound_from);
     }
@@ -114,6 +119,12 @@ impl Mixing {
         if self.until.is_some() {
             self.sound.take_leave(input);
         }
+    }
+
+    /// Of the sources that a picture which is out shows for the first time: when the last packets of their first keyframes
+    /// came.
+    pub fn take_begun(&mut self) -> impl Iterator<Item = Instant> + '_ {
+        self.begun.drain(..)
     }
 
     /// The thread was busy for so long in the turn that ends now.
@@ -246,6 +257,7 @@ impl Mixing {
             if shown.is_some() && shows {
                 drawn.insert(input.info.id);
             }
+            self.begun.extend(shown.and_then(|shown| shown.begun).filter(|_| shows));
             newest = newest.into_iter().chain(shown).max_by_key(|shown| shown.arrival);
         }
         newest

@@ -324,12 +324,15 @@ impl Thread {
     }
 
     /// A picture is out: how long it and what it shows took. `begun`: when the turn began.
-    fn observe(&self, shown: Shown, begun: Instant) {
+    fn observe(&mut self, shown: Shown, begun: Instant) {
         let now = Instant::now();
         let since = |then: Instant| now.saturating_duration_since(then).as_secs_f64();
         self.metrics.latency.observe(since(shown.arrival));
         if let Some(due) = shown.due {
             self.metrics.own_latency.observe(since(due));
+        }
+        for arrival in self.core.take_begun() {
+            self.metrics.first_picture.observe(since(arrival));
         }
         self.metrics.work.observe(since(begun));
     }

@@ -30,6 +30,9 @@ pub struct ProgramMetrics {
     pub latency: Histogram,
     /// What of that is the program's own: from when the shown frame was due.
     pub own_latency: Histogram,
+    /// From the arrival of the last packet of a source's first keyframe to the departure of the picture that shows it, in a
+    /// program that is being mixed.
+    pub first_picture: Histogram,
     /// Decoding, composing and encoding one picture.
     pub work: Histogram,
     /// Programs made with less than is set, since their threads can't keep up.
@@ -131,6 +134,10 @@ impl Default for ProgramMetrics {
                 "costage_program_own_latency_seconds",
                 "From when the newest frame a picture shows was due to the picture's first packet.",
             ),
+            first_picture: histogram(
+                "costage_program_first_picture_seconds",
+                "From the last packet of a source's first keyframe to the first packet of the mixed picture that shows it.",
+            ),
             work: histogram(
                 "costage_program_work_seconds",
                 "Decoding, composing and encoding one picture.",
@@ -151,6 +158,7 @@ impl ProgramMetrics {
             Box::new(self.minus.clone()),
             Box::new(self.latency.clone()),
             Box::new(self.own_latency.clone()),
+            Box::new(self.first_picture.clone()),
             Box::new(self.work.clone()),
             Box::new(self.degraded.clone()),
             Box::new(self.steps.clone()),
