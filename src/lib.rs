@@ -18,7 +18,7 @@
 //! | [`congestion`] | P | which simulcast layer a viewer gets |
 //! | [`forward`] | P | publication, feed, viewer, switcher, keyframe broker, stage slots |
 //! | [`mix`] | P, S | the program's picture and sound: timeline, audio, layout, composition; `codec` is its only shell |
-//! | [`program`] | S | a room's program while it is watched: one thread that passes the host through or mixes with `mix`, from packets to packets |
+//! | [`program`] | S | a room's program while it is watched: the thread that passes the host through, or mixes with `mix` |
 //! | [`worker`] | S | the media worker: sockets, demultiplexing, timers, batches, the loop around the pure parts |
 //! | [`telemetry`] | S | log fields, per-worker counters, Prometheus |
 //! | [`cli`] | S | the command line: arguments, files and environment → a checked configuration, or a token |

@@ -39,26 +39,11 @@ pub(super) fn is_host_alone(layout: &Layout, sources: &[SourceInfo]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::forward::{Permission, SeatIndex, SourceId};
-    use std::sync::Arc;
+    use crate::forward::{SeatIndex, SourceId};
 
     #[test]
     fn modes_sizes_and_guests_decide() {
-        let camera = |seat: u8| SourceInfo {
-            id: SourceId(u64::from(seat)),
-            seat: SeatIndex(seat),
-            kind: SourceKind::Camera,
-            user: Arc::from("somebody"),
-            worker: 0,
-            audio: Some(Codec::Opus),
-            video: Some(Codec::H264),
-            layers: 1,
-            permission: Permission {
-                audio: true,
-                video: true,
-            },
-            connected: true,
-        };
+        let camera = |seat: u8| SourceInfo::camera(SourceId(u64::from(seat)), SeatIndex(seat));
         let composed = |mode, size, sources: &[SourceInfo]| {
             let mut settings = ProgramSettings {
                 mode,

@@ -131,25 +131,13 @@ pub(super) fn codec_name(codec: Codec) -> &'static str {
 mod tests {
     use super::*;
     use crate::control::composed::is_host_alone;
-    use crate::forward::{Permission, SeatIndex, SourceId};
+    use crate::forward::{SeatIndex, SourceId};
     use crate::mix::layout::Labels;
-    use std::sync::Arc;
 
     fn source(seat: u8, kind: SourceKind) -> SourceInfo {
         SourceInfo {
-            id: SourceId(u64::from(seat)),
-            seat: SeatIndex(seat),
             kind,
-            user: Arc::from("somebody"),
-            worker: 0,
-            audio: Some(Codec::Opus),
-            video: Some(Codec::H264),
-            layers: 1,
-            permission: Permission {
-                audio: true,
-                video: true,
-            },
-            connected: true,
+            ..SourceInfo::camera(SourceId(u64::from(seat)), SeatIndex(seat))
         }
     }
 

@@ -93,3 +93,24 @@ pub struct SourceInfo {
     /// The publisher's transport is up.
     pub connected: bool,
 }
+
+impl SourceInfo {
+    /// What is expected of a seat until more is known: Opus and H.264, permitted and connected, of nobody in particular.
+    pub fn camera(id: SourceId, seat: SeatIndex) -> Self {
+        SourceInfo {
+            id,
+            seat,
+            kind: SourceKind::Camera,
+            user: Arc::from(""),
+            worker: 0,
+            audio: Some(Codec::Opus),
+            video: Some(Codec::H264),
+            layers: 1,
+            permission: Permission {
+                audio: true,
+                video: true,
+            },
+            connected: true,
+        }
+    }
+}

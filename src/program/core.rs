@@ -34,6 +34,8 @@ pub(super) struct Core {
     live: bool,
     /// The sources of which something has been drawn, or passed through.
     drawn: BTreeSet<SourceId>,
+    /// Whether inputs are those of the mixer or the host alone, as of this plan; `None`: they may be neither.
+    settled: Option<bool>,
     /// Others are wanted than were told.
     wants_others: bool,
     counted: elastic::Counters,
@@ -55,6 +57,7 @@ impl Core {
             plan,
             live: false,
             drawn: BTreeSet::new(),
+            settled: None,
             wants_others: false,
             counted: elastic::Counters::default(),
             metrics,
@@ -87,6 +90,7 @@ impl Core {
         let before = std::mem::replace(&mut self.plan, plan);
         self.interrupted = [false; 2];
         self.elastic.set_settings(settings(&self.plan));
+        self.settled = None;
         // who was told of before may not have been known where they are
         self.wants_others = true;
         if let Some(mixing) = &mut self.mixing {
@@ -176,12 +180,10 @@ impl Core {
     /// Does what it is time for. Returns the newest frame that a picture of the mixer shows, if one is out, or that it can't
     /// go on.
     pub fn handle_timeout(&mut self, now: Instant, sink: &mut impl Sink) -> Result<Option<Shown>, NoMixer> {
-        self.elastic.set_facts(self.facts(), now);
-        self.elastic.handle_timeout(now);
-        self.act(now, sink);
         if !self.settle(now) {
             return Err(NoMixer);
         }
+        self.act(now, sink);
         for input in self.inputs.values_mut() {
             input.handle_timeout(now, sink);
         }
@@ -326,7 +328,10 @@ impl Core {
         } else if !mixes {
             self.mixing = None;
         }
-        self.reconcile_inputs(mixes, now);
+        if self.settled != Some(mixes) {
+            self.settled = Some(mixes);
+            self.reconcile_inputs(mixes, now);
+        }
         self.mixing.is_some() || !mixes
     }
 

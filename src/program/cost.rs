@@ -119,26 +119,11 @@ fn pixels(size: Size) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::forward::{Permission, SeatIndex, SourceId};
+    use crate::forward::{SeatIndex, SourceId};
     use crate::rtp::Codec;
-    use std::sync::Arc;
 
     fn camera(seat: u8, size: Option<(u16, u16)>) -> Sized {
-        let info = SourceInfo {
-            id: SourceId(u64::from(seat)),
-            seat: SeatIndex(seat),
-            kind: SourceKind::Camera,
-            user: Arc::from("somebody"),
-            worker: 0,
-            audio: Some(Codec::Opus),
-            video: Some(Codec::H264),
-            layers: 1,
-            permission: Permission {
-                audio: true,
-                video: true,
-            },
-            connected: true,
-        };
+        let info = SourceInfo::camera(SourceId(u64::from(seat)), SeatIndex(seat));
         (info, size)
     }
 

@@ -273,7 +273,7 @@ impl<P> Elastic<P> {
         self.outputs.pop_front()
     }
 
-    /// When to call [`handle_timeout`](Self::handle_timeout) if nothing comes in.
+    /// When to call [`set_facts`](Self::set_facts) again, though nothing came in.
     pub fn poll_timeout(&self) -> Option<Instant> {
         let watch = &self.watch;
         let request = self.request_due();
@@ -296,10 +296,6 @@ impl<P> Elastic<P> {
             State::Mixed { .. } => request,
             State::Returning(back) => Some(back.deadline),
         }
-    }
-
-    pub fn handle_timeout(&mut self, now: Instant) {
-        self.decide(now);
     }
 
     /// What forbids to pass the host through, whether it flows or not.

@@ -8,12 +8,10 @@ use super::Actor;
 use crate::control::composed::is_composed;
 use crate::control::program::Making;
 use crate::control::reconcile::sources;
-use crate::forward::{Permission, SeatIndex, SourceId, SourceInfo, SourceKind, View};
+use crate::forward::{SeatIndex, SourceId, SourceInfo, View};
 use crate::mix::layout::Layout;
 use crate::program::{Cores, Shortage, Sized, cost};
 use crate::room::{Capacity, Code, Command, Desired, Principal, ProgramMode, ProgramSettings, Refusal};
-use crate::rtp::Codec;
-use std::sync::Arc;
 use std::time::Duration;
 
 /// When a refused one may ask again: programs begin and end within minutes.
@@ -169,7 +167,11 @@ impl Actor {
             .filter(|seat| taken(seat) && !all.iter().any(|(source, _)| source.seat == *seat))
             .chain(newcomers)
             .collect();
-        all.extend(silent.into_iter().map(|seat| (camera(seat), None)));
+        all.extend(
+            silent
+                .into_iter()
+                .map(|seat| (SourceInfo::camera(SourceId(0), seat), None)),
+        );
         all.sort_by_key(|(source, _)| (source.seat, source.kind));
         all
     }
@@ -177,22 +179,3 @@ impl Actor {
 
 /// Guest seats of a room at most.
 const GUESTS_MAX: usize = 15;
-
-/// Of somebody who has not published yet.
-fn camera(seat: SeatIndex) -> SourceInfo {
-    SourceInfo {
-        id: SourceId(0),
-        seat,
-        kind: SourceKind::Camera,
-        user: Arc::from(""),
-        worker: 0,
-        audio: Some(Codec::Opus),
-        video: Some(Codec::H264),
-        layers: 1,
-        permission: Permission {
-            audio: true,
-            video: true,
-        },
-        connected: true,
-    }
-}

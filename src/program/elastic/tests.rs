@@ -419,7 +419,7 @@ impl World {
             } else if mixer[0] == Some(next) {
                 self.mix(MediaKind::Audio);
             } else {
-                self.elastic.handle_timeout(self.now);
+                self.elastic.set_facts(self.elastic.facts, self.now);
                 let again = self.elastic.poll_timeout();
                 assert!(again.is_none_or(|at| at > self.now), "the loop must not spin");
             }
