@@ -258,7 +258,9 @@ chapter("a guest's page crashes, and the guest comes back to the seat", async ()
   const devtools = await bob.context().newCDPSession(bob);
   devtools.send("Page.crash").catch(() => {});
   await gone;
-  await Promise.all([host, cleo, eve].map((page) => seat(page, "Seat 2, Bob Okafor, reconnecting").waitFor()));
+  // Nobody says that it is gone: consent to send runs out, 30 s after the last check (RFC 7675).
+  const timeout = 45_000;
+  await Promise.all([host, cleo, eve].map((page) => seat(page, "Seat 2, Bob Okafor, reconnecting").waitFor({ timeout })));
   await tile(eve, BOB).getByText(/Reconnecting…/).first().waitFor();
   const old = bob;
   bob = await enter(BOB);
