@@ -198,6 +198,9 @@ impl Core {
         self.make_sound(now, sink);
         let newest = self.make_picture(now, sink);
         self.act(now, sink);
+        if let Some(mixing) = &mut self.mixing {
+            mixing.decode_ahead(&mut self.inputs);
+        }
         self.count();
         Ok(newest)
     }

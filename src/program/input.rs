@@ -41,6 +41,19 @@ struct Waiting {
     bytes: Vec<u8>,
 }
 
+impl Waiting {
+    fn is_due(&self, at: Instant) -> bool {
+        self.due.is_none_or(|due| due <= at)
+    }
+}
+
+/// A frame that is decoded, until it is due.
+#[derive(Clone, Copy, Debug)]
+struct Decoded {
+    arrival: Instant,
+    due: Option<Instant>,
+}
+
 /// The newest frame that a picture shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Shown {
@@ -70,6 +83,10 @@ pub(super) struct Video {
     /// The layers that were said to be of use.
     taken: Option<[LayerIndex; 2]>,
     decoder: Box<dyn VideoDecoder>,
+    /// The decoder's last picture, if it is not shown yet: decoded when it came, and one at a time, for a copy would cost more
+    /// than the wait.
+    ready: Option<Decoded>,
+    /// What is to be decoded next.
     waiting: VecDeque<Waiting>,
     /// Nothing is decoded: `waiting` has the pictures since the last keyframe, in so many bytes.
     held: Option<usize>,
@@ -271,6 +288,7 @@ impl Video {
             next: None,
             taken: None,
             decoder: codec::video_decoder(codec)?,
+            ready: None,
             waiting: VecDeque::new(),
             held: None,
             spare: Vec::new(),
@@ -355,60 +373,73 @@ impl Video {
             self.frames.skip_to_keyframe();
         }
         self.held = Some(self.waiting.iter().map(|frame| frame.bytes.len()).sum());
+        self.ready = None;
         self.shown = false;
     }
 
     /// Something that is due by now is not decoded yet.
     pub fn is_behind(&self, now: Instant) -> bool {
         let next = self.waiting.front();
-        next.is_some_and(|next| next.due.is_none_or(|due| due <= now))
+        next.is_some_and(|next| next.is_due(now))
     }
 
-    /// All that is due by now is decoded, and there was something.
+    /// All that is due by now has been seen, and there was something.
     pub fn is_caught_up(&self, now: Instant) -> bool {
         self.shown && !self.is_behind(now)
     }
 
-    /// Decodes what is due at `at` and hands the newest picture of it to `draw`, if there is one. `patiently`: not more at
-    /// once than the packets that come meanwhile can wait for.
-    pub fn decode(&mut self, at: Instant, patiently: bool, mut draw: impl FnMut(PictureView)) -> Option<Shown> {
+    /// There is a frame to decode before it is due, and room for it: for one, in the decoder. None that is due `until` then or
+    /// later, where there is an end.
+    pub fn can_decode_ahead(&self, until: Option<Instant>) -> bool {
+        let next = self.waiting.front();
+        let is_wanted = |next: &Waiting| until.is_none_or(|until| next.due.is_none_or(|due| due < until));
+        self.held.is_none() && self.ready.is_none() && next.is_some_and(is_wanted)
+    }
+
+    /// What is due at `at` is decoded, and the newest picture of it handed to `draw`, if there is one. `patiently`: not more
+    /// at once than the packets that come meanwhile can wait for.
+    pub fn show(&mut self, at: Instant, patiently: bool, draw: impl FnOnce(PictureView)) -> Option<Shown> {
         if self.held.is_some() {
             return None;
         }
-        let mut drawn = None;
-        let mut left = if patiently { CATCH_UP } else { usize::MAX };
-        while left > 0 {
-            left -= 1;
-            let crowded = self.waiting.len() > WAITING_MAX;
-            let is_due = |frame: &Waiting| crowded || frame.due.is_none_or(|due| due <= at);
-            if !self.waiting.front().is_some_and(is_due) {
+        let mut newest = self.ready.take_if(|ready| ready.due.is_none_or(|due| due <= at));
+        let most = if patiently { CATCH_UP } else { usize::MAX };
+        for _ in 0..most {
+            let is_crowded = self.waiting.len() > WAITING_MAX;
+            if !is_crowded && !self.is_behind(at) {
                 break;
             }
-            let Some(frame) = self.waiting.pop_front() else { break };
-            if !self.shown {
-                self.begun.get_or_insert(frame.arrival);
-            }
             // several are due after a pause: only the last is seen
-            let is_last = left == 0 || self.waiting.front().is_none_or(|next| !is_due(next));
-            match self.decoder.decode(&frame.bytes) {
-                Ok(Some(picture)) if is_last => {
-                    draw(picture);
-                    drawn = Some(Shown {
-                        arrival: frame.arrival,
-                        begun: self.begun.take(),
-                        due: frame.due,
-                    });
-                }
-                Ok(_) => {}
-                Err(_) => {
-                    self.forget_waiting();
-                    self.frames.skip_to_keyframe();
-                }
-            }
-            self.recycle(frame.bytes);
+            self.decode_next();
+            newest = self.ready.take().or(newest);
         }
-        self.shown |= drawn.is_some();
-        drawn
+        let Decoded { arrival, due } = newest?;
+        draw(self.decoder.last()?);
+        self.shown = true;
+        let begun = self.begun.take();
+        Some(Shown { arrival, begun, due })
+    }
+
+    /// The next frame, whenever it is due.
+    pub fn decode_next(&mut self) {
+        let Some(Waiting {
+            arrival, due, bytes, ..
+        }) = self.waiting.pop_front()
+        else {
+            return;
+        };
+        if !self.shown {
+            self.begun.get_or_insert(arrival);
+        }
+        self.ready = None;
+        match self.decoder.decode(&bytes) {
+            Ok(picture) => self.ready = picture.map(|_| Decoded { arrival, due }),
+            Err(_) => {
+                self.forget_waiting();
+                self.frames.skip_to_keyframe();
+            }
+        }
+        self.recycle(bytes);
     }
 
     /// The layers whose keyframe is needed, at most two; each is asked for again while it does not come.
@@ -470,6 +501,7 @@ impl Video {
         self.forget_waiting();
         self.frames.skip_to_keyframe();
         self.next = None;
+        self.ready = None;
         self.shown = false;
     }
 
@@ -485,3 +517,6 @@ impl Video {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -32,7 +32,7 @@ pub(super) struct Mixing {
     since: Instant,
     /// Pictures and sound are made, before these times if there are any. Else it is getting ready.
     until: Option<Until>,
-    /// While it gets ready: there is more to decode.
+    /// There is more to decode right away.
     is_behind: bool,
     /// Of the sources that the next picture shows for the first time: when the last packets of their first keyframes came.
     begun: Vec<Instant>,
@@ -82,6 +82,7 @@ impl Mixing {
     /// Pictures and sound are made from now on: what is due from these times.
     pub fn begin(&mut self, picture_from: Instant, sound_from: Instant) {
         self.until = Some(Until::default());
+        self.is_behind = false;
         // they have waited for the mixer
         self.begun.clear();
         self.picture.begin(picture_from);
@@ -104,8 +105,11 @@ impl Mixing {
 
     /// When it has something to do next.
     pub fn poll_timeout(&self, now: Instant) -> Option<Instant> {
+        if self.is_behind {
+            return Some(now);
+        }
         let Some(until) = self.until else {
-            return Some(if self.is_behind { now } else { now + PREPARE_INTERVAL });
+            return Some(now + PREPARE_INTERVAL);
         };
         let (picture, sound) = (self.picture.grid.next(), self.sound.poll_timeout());
         let picture = Some(picture).filter(|at| until.picture.is_none_or(|until| *at < until));
@@ -228,6 +232,18 @@ impl Mixing {
         }
     }
 
+    /// Decodes a frame that has come before it is due; the thread looks for packets between two of them.
+    pub fn decode_ahead(&mut self, inputs: &mut Inputs) {
+        // what lies behind the end may be needed once more, by a mixer that comes later
+        let Some(until) = self.until else { return };
+        let videos = inputs.values_mut().filter_map(|input| input.video.as_mut());
+        let mut videos = videos.filter(|video| video.can_decode_ahead(until.picture));
+        if let Some(video) = videos.next() {
+            video.decode_next();
+        }
+        self.is_behind = videos.next().is_some();
+    }
+
     /// Decodes what is due and draws it. Returns the newest frame of it.
     fn draw(
         &mut self,
@@ -249,7 +265,7 @@ impl Mixing {
             if let Some(layers) = tile.and_then(|tile| video.choose_layer(codec, Some(tile))) {
                 sink.want_layers(input.info.id, &layers);
             }
-            let shown = video.decode(at, is_preparing, |decoded| {
+            let shown = video.show(at, is_preparing, |decoded| {
                 if shows {
                     composer.draw(seat, source, decoded);
                 }
