@@ -21,9 +21,6 @@ const SKIPPED_MOST: f64 = 0.1;
 const SKIPPED_FEW: f64 = 0.02;
 /// How busy the step above may be expected to make the thread: as far below [`BUSY_MOST`] as the expectation is rough.
 const BUSY_EXPECTED_MOST: f64 = 0.7;
-/// The part of the work that grows with pixels and frame rate, the largest there is: a lone 720p picture is encoded for
-/// 0.25 core and decoded for 0.1. With ten tiles it is a third.
-const GROWING: f64 = 2.0 / 3.0;
 /// What the better scaling filter adds, of all work, at most: all scaling is 0.02 of 0.52 core.
 const FILTER: f64 = 1.05;
 /// How long there has to be room before a step is taken back, at first. Each attempt that fails doubles it, up to the
@@ -55,12 +52,23 @@ impl Step {
         (self.size.width() * self.size.height()) as f64 * f64::from(self.fps)
     }
 
-    /// By how much more work `above` is, at most.
-    fn growth_to(self, above: Step) -> f64 {
-        let pictures = 1.0 + GROWING * (above.pixels_per_second() / self.pixels_per_second() - 1.0);
+    /// By how much more work `above` is, at most. `pictures`: the part of the work that grows with pixels and frame rate.
+    fn growth_to(self, above: Step, pictures: f64) -> f64 {
+        let pictures = 1.0 + pictures * (above.pixels_per_second() / self.pixels_per_second() - 1.0);
         let filter = if above.quality == self.quality { 1.0 } else { FILTER };
         pictures * filter
     }
+}
+
+/// What a turn of the program's thread took.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Turn {
+    /// How long it was busy.
+    pub busy: Duration,
+    /// A picture was made, which is what most of the time went into.
+    pub made: bool,
+    /// How many pictures it was too late for.
+    pub skipped: u64,
 }
 
 /// Since when, and what was in it.
@@ -68,6 +76,8 @@ impl Step {
 struct Window {
     since: Instant,
     busy: Duration,
+    /// The part of it in turns that made a picture. The rest is decoding and sound, and the same at any step.
+    making: Duration,
     skipped: u64,
 }
 
@@ -76,9 +86,19 @@ impl Window {
         Window {
             since,
             busy: Duration::ZERO,
+            making: Duration::ZERO,
             skipped: 0,
         }
     }
+}
+
+/// How busy the thread is.
+#[derive(Clone, Copy, Debug)]
+struct Load {
+    /// A part of a core.
+    all: f64,
+    /// The part of it that grows with pixels and frame rate.
+    pictures: f64,
 }
 
 /// Another step is in force.
@@ -134,35 +154,39 @@ impl Ladder {
         self.down > 0
     }
 
-    /// A turn of the program's thread is over: for so long it was busy, and for so many pictures too late. Returns
-    /// whether the program is to be made otherwise from now on.
-    pub fn handle_turn(&mut self, busy: Duration, skipped: u64, now: Instant) -> Option<Change> {
-        self.window.busy += busy;
-        self.window.skipped += skipped;
+    /// A turn of the program's thread is over. Returns whether the program is to be made otherwise from now on.
+    pub fn handle_turn(&mut self, turn: Turn, now: Instant) -> Option<Change> {
+        self.window.busy += turn.busy;
+        self.window.making += if turn.made { turn.busy } else { Duration::ZERO };
+        self.window.skipped += turn.skipped;
         let elapsed = now.saturating_duration_since(self.window.since);
         if elapsed < WINDOW {
             return None;
         }
         let window = std::mem::replace(&mut self.window, Window::new(now));
-        let load = window.busy.as_secs_f64() / elapsed.as_secs_f64();
+        let load = Load {
+            all: window.busy.as_secs_f64() / elapsed.as_secs_f64(),
+            pictures: window.making.as_secs_f64() / window.busy.as_secs_f64().max(f64::MIN_POSITIVE),
+        };
         // counts of pictures, far below 2^52
         let missed = window.skipped as f64 / (elapsed.as_secs_f64() * f64::from(self.step().fps));
         self.judge(load, missed, window.since, now)
     }
 
-    fn judge(&mut self, load: f64, missed: f64, since: Instant, now: Instant) -> Option<Change> {
+    fn judge(&mut self, load: Load, missed: f64, since: Instant, now: Instant) -> Option<Change> {
         if self.climbed.is_some_and(|climbed| now >= climbed + PROVEN) {
             self.climbed = None;
             self.wait = ROOM_FIRST;
         }
-        let overloaded = load > BUSY_MOST || missed > SKIPPED_MOST;
+        let overloaded = load.all > BUSY_MOST || missed > SKIPPED_MOST;
         self.overloaded = if overloaded { self.overloaded + 1 } else { 0 };
         if self.overloaded >= OVERLOADED_WINDOWS && self.down < self.lower.len() {
             self.descend();
             return Some(Change::Down);
         }
         let above = self.down.checked_sub(1).map(|above| self.at(above));
-        let fits = above.is_some_and(|above| load * self.step().growth_to(above) <= BUSY_EXPECTED_MOST);
+        let expected = above.map(|above| load.all * self.step().growth_to(above, load.pictures));
+        let fits = expected.is_some_and(|expected| expected <= BUSY_EXPECTED_MOST);
         self.room = (fits && missed <= SKIPPED_FEW).then(|| self.room.unwrap_or(since));
         if self.room.is_some_and(|room| now >= room + self.wait) {
             self.climb(now);
@@ -239,12 +263,13 @@ mod tests {
         (0..=ladder.lower.len()).map(|down| told(ladder.at(down))).collect()
     }
 
-    /// A program whose work is `cost` of a core as set, and what of it grows does so with the step.
+    /// A program whose work is `cost` of a core as set, of which a part grows with the step.
     struct Program {
         ladder: Ladder,
         start: Instant,
         now: Instant,
         cost: f64,
+        pictures: f64,
         /// Seconds from the start, steps down then.
         changes: Vec<(u64, usize)>,
     }
@@ -257,29 +282,36 @@ mod tests {
                 start: now,
                 now,
                 cost,
+                pictures: 2.0 / 3.0,
                 changes: vec![],
             }
-        }
-
-        fn load(&self) -> f64 {
-            self.cost / self.ladder.step().growth_to(self.ladder.whole)
         }
 
         fn run(&mut self, time: Duration) {
             let end = self.now + time;
             while self.now < end {
-                let interval = Duration::from_secs(1) / self.ladder.step().fps;
-                let work = interval.mul_f64(self.load());
-                self.turn(work, interval.max(work));
+                let step = self.ladder.step();
+                let interval = Duration::from_secs(1) / step.fps;
+                let part = step.pixels_per_second() / self.ladder.whole.pixels_per_second();
+                let filter = if step.quality == Quality::Good {
+                    1.0
+                } else {
+                    1.0 / FILTER
+                };
+                let whole = interval.mul_f64(self.cost * filter);
+                let (making, rest) = (whole.mul_f64(self.pictures * part), whole.mul_f64(1.0 - self.pictures));
+                self.turn(rest, false, Duration::ZERO);
+                self.turn(making, true, interval.max(making + rest));
             }
         }
 
-        /// One picture: so much work, and the next turn comes after `elapsed`.
-        fn turn(&mut self, work: Duration, elapsed: Duration) {
+        /// So much work, and the next turn comes after `elapsed`.
+        fn turn(&mut self, busy: Duration, made: bool, elapsed: Duration) {
             let interval = Duration::from_secs(1) / self.ladder.step().fps;
             self.now += elapsed;
             let late = elapsed.saturating_sub(interval).as_secs_f64() / interval.as_secs_f64();
-            let change = self.ladder.handle_turn(work, late.round() as u64, self.now);
+            let skipped = late.round() as u64;
+            let change = self.ladder.handle_turn(Turn { busy, made, skipped }, self.now);
             if change.is_some() {
                 self.changes.push(((self.now - self.start).as_secs(), self.ladder.down));
             }
@@ -334,7 +366,7 @@ mod tests {
         let mut program = Program::new(0.2);
         let interval = Duration::from_secs(1) / 30;
         for _ in 0..60 {
-            program.turn(interval / 5, interval * 2);
+            program.turn(interval / 5, true, interval * 2);
         }
         assert!(program.ladder.is_down());
     }
@@ -351,6 +383,17 @@ mod tests {
         let times: Vec<u64> = program.changes.iter().map(|change| change.0).collect();
         assert!(times.windows(2).all(|pair| pair[1] - pair[0] >= 10), "{times:?}");
         assert!(!program.ladder.is_down());
+    }
+
+    #[test]
+    fn what_does_not_grow_is_no_reason_to_stay_down() {
+        // ten tiles: at the lowest step their decoding is nearly all there is to do
+        let mut program = Program::new(9.0);
+        program.run(Duration::from_secs(20));
+        program.cost = 0.65;
+        program.pictures = 0.4;
+        program.run(Duration::from_secs(90));
+        assert!(!program.ladder.is_down(), "{:?}", program.changes);
     }
 
     #[test]
@@ -400,12 +443,12 @@ mod tests {
         let interval = Duration::from_secs(1) / 30;
         for _ in 0..5 {
             program.run(Duration::from_secs(4));
-            program.turn(interval, Duration::from_millis(800));
+            program.turn(interval, true, Duration::from_millis(800));
             program.run(Duration::from_secs(4));
-            program.turn(Duration::from_millis(800), Duration::from_millis(800));
+            program.turn(Duration::from_millis(800), true, Duration::from_millis(800));
         }
         program.run(Duration::from_secs(4));
-        program.turn(Duration::from_secs(30), Duration::from_secs(30));
+        program.turn(Duration::from_secs(30), true, Duration::from_secs(30));
         program.run(Duration::from_secs(4));
         assert_eq!(program.changes, []);
     }

@@ -2,7 +2,7 @@
 
 use super::Plan;
 use super::grid::Grid;
-use super::ladder::{Change, Ladder, Step};
+use super::ladder::{Change, Ladder, Step, Turn};
 use super::sei::Sei;
 use crate::mix::codec::{EncodedPicture, VideoEncoder, VideoSettings, h264::H264Encoder};
 use crate::mix::compose::Composer;
@@ -27,8 +27,10 @@ pub(super) struct Picture {
     full: Size,
     video: ProgramVideo,
     ladder: Ladder,
-    /// Pictures that the thread was too late for in this turn.
+    /// Pictures that the thread was too late for in this turn,
     pub skipped: u64,
+    /// and whether it made one.
+    made: bool,
     /// The longest time between keyframes.
     gop: Duration,
     sei: Sei,
@@ -56,6 +58,7 @@ impl Picture {
             full,
             video,
             skipped: 0,
+            made: false,
             gop: gop(&video),
             sei: Sei::default(),
             grid: Grid::new(now, ladder.step().fps),
@@ -92,8 +95,12 @@ impl Picture {
 
     /// The thread was busy for so long in the turn that ends now.
     pub fn handle_work(&mut self, busy: Duration, now: Instant) -> Option<Change> {
-        let skipped = std::mem::take(&mut self.skipped);
-        let change = self.ladder.handle_turn(busy, skipped, now)?;
+        let turn = Turn {
+            busy,
+            made: std::mem::take(&mut self.made),
+            skipped: std::mem::take(&mut self.skipped),
+        };
+        let change = self.ladder.handle_turn(turn, now)?;
         let (video, step) = (self.video, self.ladder.step());
         if !self.make(&video, step) {
             tracing::error!(?step, "no encoder for this step of the program; it goes on as before");
@@ -150,6 +157,7 @@ impl Picture {
         let since = |earlier: Option<Instant>| earlier.map(|earlier| at.saturating_duration_since(earlier));
         let wanted = self.keyframe_wanted && since(self.last_keyframe).is_none_or(|since| since >= KEYFRAME_INTERVAL);
         let keyframe = wanted || since(self.last_keyframe).is_none_or(|since| since >= self.gop);
+        self.made = true;
         let composed = self.composer.compose();
         self.at_rest = if composed.changed {
             0
