@@ -403,8 +403,7 @@ impl Core {
             composing: connected.any(|source| !is_host(source))
                 || !self.plan.layout.is_default()
                 || !self.plan.listeners.is_empty(),
-            // consumers so far begin wherever they are let
-            needs_keyframes: false,
+            needs_keyframes: self.plan.needs_keyframes,
             host: host.map(|host| elastic::Host {
                 source: host.id,
                 muted: self.interrupted.contains(&true) || !host.permission.video || !host.permission.audio,

@@ -21,6 +21,8 @@ pub struct Plan {
     pub people: Vec<Seated>,
     /// The seats whose voices are left out for somebody, in their order.
     pub listeners: Vec<SeatIndex>,
+    /// Somebody can begin at keyframes only: HLS, FLV, RTMP, a recording.
+    pub needs_keyframes: bool,
 }
 
 /// Somebody on a seat.

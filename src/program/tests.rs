@@ -100,6 +100,7 @@ fn plan(sources: &[SourceInfo]) -> Plan {
             })
             .collect(),
         listeners: vec![],
+        needs_keyframes: false,
     }
 }
 
@@ -400,6 +401,39 @@ fn a_host_who_falls_silent_is_mixed_within_a_second_and_muted_ones_at_once() {
     assert!(matches!(status, Making::Mixed(Some(Obstacle::Muted))), "{status:?}");
     stage.run(Duration::from_millis(500));
     stage.assert_seamless();
+}
+
+#[test]
+fn a_host_whose_keyframes_are_rare_is_mixed_for_those_who_need_them() {
+    let host = source(HOST, 0);
+    let needed = Plan {
+        needs_keyframes: true,
+        ..auto(std::slice::from_ref(&host))
+    };
+    let mut stage = Stage::new(needed);
+    stage.publish(HOST);
+    // one in ten seconds, and none when it is asked for one
+    stage.publishers[0].0.clip = still();
+    stage.run(Duration::from_millis(3_900));
+    assert_eq!(stage.core.status(stage.now).making, Making::Passthrough);
+    assert!(stage.taken.keyframes_asked.contains(&HOST), "every `gop_ms`");
+    stage.run(Duration::from_millis(400));
+    let status = stage.core.status(stage.now).making;
+    assert!(
+        matches!(status, Making::Mixed(Some(Obstacle::KeyframesApart))),
+        "{status:?}"
+    );
+    stage.assert_seamless();
+
+    let mut stage = Stage::new(auto(&[host]));
+    stage.publish(HOST);
+    stage.publishers[0].0.clip = still();
+    stage.run(Duration::from_millis(4_300));
+    assert_eq!(
+        stage.core.status(stage.now).making,
+        Making::Passthrough,
+        "viewers begin with what is kept"
+    );
 }
 
 #[test]

@@ -112,6 +112,8 @@ impl Actor {
             present: snapshot.present(),
             layout: snapshot.settings.layout,
             listeners,
+            // viewers, the only ones there are, begin with what is kept since the last one
+            needs_keyframes: false,
         }
     }
 
