@@ -7,7 +7,7 @@ mod sei;
 use super::core::Core;
 use super::*;
 use crate::demo::Clip;
-use crate::forward::{Permission, SeatIndex, SourceInfo, SourceKind};
+use crate::forward::{Permission, SeatIndex, SourceInfo};
 use crate::mix::codec::h264::{H264Decoder, H264Encoder};
 use crate::mix::codec::opus::{OpusDecoder, OpusEncoder, PACKET_PAIRS_MAX};
 use crate::mix::codec::{AudioDecoder, AudioEncoder, VideoDecoder, VideoEncoder, VideoSettings};
@@ -56,19 +56,8 @@ fn still() -> Clip {
 
 fn source(id: SourceId, seat: u8) -> SourceInfo {
     SourceInfo {
-        id,
-        seat: SeatIndex(seat),
-        kind: SourceKind::Camera,
         user: Arc::from(format!("user-{seat}")),
-        worker: 0,
-        audio: Some(Codec::Opus),
-        video: Some(Codec::H264),
-        layers: 1,
-        permission: Permission {
-            audio: true,
-            video: true,
-        },
-        connected: true,
+        ..SourceInfo::camera(id, SeatIndex(seat))
     }
 }
 
@@ -141,7 +130,7 @@ impl Sink for Taken {
 }
 
 /// One source's media, packet by packet.
-struct Publisher {
+pub(super) struct Publisher {
     id: SourceId,
     /// Payloads of its video.
     sent: BTreeSet<Vec<u8>>,
@@ -152,7 +141,7 @@ struct Publisher {
 }
 
 impl Publisher {
-    fn new(id: SourceId) -> Self {
+    pub(super) fn new(id: SourceId) -> Self {
         Publisher {
             id,
             sent: BTreeSet::new(),
@@ -163,32 +152,37 @@ impl Publisher {
         }
     }
 
+    /// The next picture, which comes at once.
+    pub(super) fn picture(&mut self, arrival: Instant, mut each: impl FnMut(PacketView)) {
+        let frames = self.clip.frames();
+        let frame = &frames[self.pictures % frames.len()];
+        let timestamp = (self.pictures * 3000) as u32;
+        let mut starts_keyframe = frame.keyframe;
+        let (sequence, sent) = (&mut self.sequence, &mut self.sent);
+        Packetizer::default().packetize(&frame.data, |payload, marker| {
+            let meta = Meta {
+                sequence: *sequence,
+                timestamp,
+                marker,
+                starts_keyframe: std::mem::take(&mut starts_keyframe),
+                codec: Codec::H264,
+                arrival,
+                extensions_len: 0,
+            };
+            *sequence += 1;
+            sent.insert(payload.to_vec());
+            each(PacketView { meta, bytes: payload });
+        });
+        self.pictures += 1;
+    }
+
     /// Sends what is due since `start` at `now`.
     fn send(&mut self, core: &mut Core, start: Instant, now: Instant) {
-        let since = now - start;
+        let (id, since) = (self.id, now - start);
         while FRAME * self.pictures as u32 <= since {
-            let frames = self.clip.frames();
-            let frame = &frames[self.pictures % frames.len()];
-            let (unit, keyframe) = (&frame.data, &frame.keyframe);
-            let timestamp = (self.pictures * 3000) as u32;
-            let mut first = *keyframe;
-            let (id, sequence, sent) = (self.id, &mut self.sequence, &mut self.sent);
-            Packetizer::default().packetize(unit, |payload, marker| {
-                let meta = Meta {
-                    sequence: *sequence,
-                    timestamp,
-                    marker,
-                    starts_keyframe: std::mem::take(&mut first),
-                    codec: Codec::H264,
-                    arrival: now,
-                    extensions_len: 0,
-                };
-                *sequence += 1;
-                sent.insert(payload.to_vec());
-                let packet = PacketView { meta, bytes: payload };
+            self.picture(now, |packet| {
                 core.handle_packet(id, (MediaKind::Video, LayerIndex(0)), packet, now);
             });
-            self.pictures += 1;
         }
         while BLOCK * self.blocks as u32 <= since {
             let packets = self.clip.packets();
@@ -202,12 +196,8 @@ impl Publisher {
                 extensions_len: 0,
             };
             let bytes = &packets[self.blocks % packets.len()];
-            core.handle_packet(
-                self.id,
-                (MediaKind::Audio, LayerIndex(0)),
-                PacketView { meta, bytes },
-                now,
-            );
+            let packet = PacketView { meta, bytes };
+            core.handle_packet(id, (MediaKind::Audio, LayerIndex(0)), packet, now);
             self.blocks += 1;
         }
     }

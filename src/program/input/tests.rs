@@ -1,79 +1,37 @@
 //! When frames are decoded, and when they are seen.
 
 use super::*;
-use crate::demo::Clip;
-use crate::forward::{Permission, SourceId, SourceKind};
-use crate::rtp::h264::Packetizer;
-use bytes::Bytes;
-use std::sync::Arc;
+use crate::forward::SourceId;
+use crate::program::tests::Publisher;
 
 const FRAME: Duration = Duration::from_nanos(33_333_333);
 
-/// A camera whose packets come at once, and the input they come into.
+/// A camera and the input its packets come into.
 struct Camera {
-    clip: Clip,
-    sent: u32,
-    sequence: u64,
-    start: Instant,
+    publisher: Publisher,
+    /// When its next frame comes.
+    next: Instant,
     input: Input,
 }
 
 impl Camera {
     fn new() -> Self {
-        let video = include_bytes!("../../../tests/fixtures/media/talk-180p30.h264");
-        let voice = include_bytes!("../../../tests/fixtures/media/speech-0.opus");
-        let clip = Clip::new(Bytes::from_static(video), 30, Bytes::from_static(voice)).expect("a clip");
-        let start = Instant::now();
-        let info = SourceInfo {
-            id: SourceId(1),
-            seat: SeatIndex(1),
-            kind: SourceKind::Camera,
-            user: Arc::from("bob"),
-            worker: 0,
-            audio: Some(Codec::Opus),
-            video: Some(Codec::H264),
-            layers: 1,
-            permission: Permission {
-                audio: true,
-                video: true,
-            },
-            connected: true,
-        };
+        let next = Instant::now();
+        let info = SourceInfo::camera(SourceId(1), SeatIndex(1));
         Camera {
-            clip,
-            sent: 0,
-            sequence: 0,
-            start,
-            input: Input::new(info, NtpClock::new(start, 1 << 40), start).expect("a decoder"),
+            publisher: Publisher::new(info.id),
+            next,
+            input: Input::new(info, NtpClock::new(next, 1 << 40), next).expect("a decoder"),
         }
-    }
-
-    /// When the next frame comes.
-    fn next(&self) -> Instant {
-        self.start + FRAME * self.sent
     }
 
     /// The next frame comes. Returns when.
     fn send(&mut self) -> Instant {
-        let arrival = self.next();
-        let frame = &self.clip.frames()[self.sent as usize];
-        let mut starts_keyframe = frame.keyframe;
-        let (timestamp, sequence, input) = (self.sent * 3000, &mut self.sequence, &mut self.input);
-        Packetizer::default().packetize(&frame.data, |payload, marker| {
-            let meta = Meta {
-                sequence: *sequence,
-                timestamp,
-                marker,
-                starts_keyframe: std::mem::take(&mut starts_keyframe),
-                codec: Codec::H264,
-                arrival,
-                extensions_len: 0,
-            };
-            *sequence += 1;
-            let packet = PacketView { meta, bytes: payload };
+        let (arrival, input) = (self.next, &mut self.input);
+        self.publisher.picture(arrival, |packet| {
             input.handle_packet(MediaKind::Video, LayerIndex(0), packet, arrival);
         });
-        self.sent += 1;
+        self.next += FRAME;
         arrival
     }
 
@@ -161,13 +119,13 @@ fn what_waits_to_be_seen_when_its_publisher_is_muted_is_never_seen() {
 fn what_is_held_goes_on_from_its_keyframe() {
     let mut camera = Camera::new();
     camera.input.hold();
+    let mut last = camera.next;
     for _ in 0..10 {
-        let arrival = camera.send();
+        last = camera.send();
         assert!(!camera.video().can_decode_ahead(None));
-        assert_eq!(camera.show(arrival + Duration::from_secs(1)), None);
+        assert_eq!(camera.show(last + Duration::from_secs(1)), None);
     }
     camera.input.release();
-    let now = camera.next() + Duration::from_secs(1);
-    let shown = camera.show(now).expect("all of them are due");
-    assert_eq!(shown.arrival, camera.next() - FRAME);
+    let shown = camera.show(last + Duration::from_secs(1));
+    assert_eq!(shown.expect("all of them are due").arrival, last);
 }
