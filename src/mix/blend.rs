@@ -147,9 +147,7 @@ impl Bitmap {
 }
 
 /// The shape of a picture with round corners: how much of the picture each pixel near a corner has.
-///
-/// The default has none.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Corners {
     /// Of the squares that the corners are in, in pixels; even, at most half the shorter side of the picture.
     side: u16,

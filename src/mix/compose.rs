@@ -1,26 +1,21 @@
 //! The canvas. Enters a scene (what should be seen where) and decoded pictures, each of one source; leaves the program's
 //! picture. No time base: whoever calls says when a picture is due, and when the canvas is.
 //!
-//! Each tile keeps its last picture in the tile's size, so that whatever lies on it can be painted anew at any time: its
-//! marks, the tiles above it, the watermarks. What changed is painted from the lowest thing that shows up to the highest,
-//! within the rectangle that changed.
+//! Pictures of a tile that meets no other and no watermark go straight into the canvas: see `tile`. Any other tile keeps its
+//! last picture in the tile's size, so that whatever lies on it can be painted anew at any time: its marks, the tiles above
+//! it, the watermarks. What changed is painted from the lowest thing that shows up to the highest, within the rectangle that
+//! changed.
 
-use super::blend::Corners;
-use super::layout::{self, Color, Fit};
+mod tile;
+
+use super::layout;
 pub use super::overlay::{Background, Image, ImageError, Mark, Placeholder, Watermark};
-use super::overlay::{Marks, Overlays, Placed, covered};
-use super::picture::{Picture, PictureView, Rect, Size, Yuv};
+use super::overlay::{Overlays, Placed, covered};
+use super::picture::{Picture, PictureView, Rect, Size};
 pub use super::scale::Quality;
-use super::scale::{Scaler, Shape};
 use crate::forward::{SeatIndex, SourceKind};
 use std::sync::Arc;
-
-/// Around who speaks: green, which skin and walls rarely are.
-const SPEAKING: Color = Color {
-    red: 46,
-    green: 204,
-    blue: 113,
-};
+use tile::{StandIn, Tile};
 
 /// All that decides what the canvas looks like, but for the pictures.
 #[derive(Clone, Debug, PartialEq)]
@@ -99,11 +94,13 @@ impl Composer {
         if self.scene.as_ref() == Some(&scene) {
             return;
         }
-        self.set_backdrop(&scene);
         self.overlays.begin();
         self.set_tiles(&scene);
         self.set_watermarks(&scene);
         self.overlays.end();
+        self.set_overlaps();
+        // after the tiles, which take their pictures out of the canvas
+        self.set_backdrop(&scene);
         self.scene = Some(scene);
         self.repaint_all = true;
     }
@@ -119,7 +116,7 @@ impl Composer {
         let tiles = self.tiles.iter().filter(|tile| tile.is_of(seat, source));
         tiles
             .filter(|tile| tile.live && !tile.covered)
-            .map(|tile| tile.picture.size())
+            .map(|tile| tile.size)
             .max()
     }
 
@@ -141,34 +138,12 @@ impl Composer {
     /// The newest picture of a source; of any size, which may be another each time. `false`: it is not shown, because there
     /// is no live tile for it or its planes are shorter than its size says.
     pub fn draw(&mut self, seat: SeatIndex, source: SourceKind, picture: PictureView<'_>) -> bool {
-        let (Some(planes), Some(scene)) = (picture.planes(), &self.scene) else {
-            return false;
-        };
+        let Some(planes) = picture.planes() else { return false };
         let mut drawn = false;
-        for tile in self
-            .tiles
-            .iter_mut()
-            .filter(|tile| tile.live && tile.is_of(seat, source))
-        {
-            let shape = Shape {
-                from: picture.size,
-                to: tile.picture.size(),
-                fit: tile.fit,
-                quality: self.quality,
-            };
-            let scaler = match tile.scaler.take() {
-                Some(scaler) if scaler.shape() == shape => scaler,
-                _ => Scaler::new(shape),
-            };
-            let kept = tile.scaled_with.replace(shape) == Some(shape);
-            let bars = (!kept).then(|| Yuv::of(scene.placeholder.color));
-            let changed = tile.scaler.insert(scaler).run(&planes, &mut tile.picture, bars);
-            tile.stale = false;
-            tile.dirty |= changed;
-            if tile.stand_in.take().is_some() {
-                tile.placed = self.overlays.marks(&tile.marks());
-                tile.dirty = true;
-            }
+        let shown = |tile: &&mut Tile| tile.live && tile.is_of(seat, source);
+        for tile in self.tiles.iter_mut().filter(shown) {
+            let source = (picture.size, &planes);
+            tile.draw(source, self.quality, &mut self.overlays, &mut self.canvas);
             drawn = true;
         }
         drawn
@@ -185,7 +160,7 @@ impl Composer {
         }
         self.repaint_all = false;
         for tile in &mut self.tiles {
-            tile.dirty = false;
+            tile.settle(&mut self.canvas);
         }
         Composed {
             picture: self.canvas.view(),
@@ -228,10 +203,7 @@ impl Composer {
 
     fn set_tiles(&mut self, scene: &Scene) {
         let mut before = std::mem::take(&mut self.tiles);
-        let same_bars = self
-            .scene
-            .as_ref()
-            .is_some_and(|before| before.placeholder.color == scene.placeholder.color);
+        let (bars, canvas) = (scene.placeholder.color, &mut self.canvas);
         for wanted in &scene.tiles {
             let Some(rect) = wanted.tile.rect.intersection(scene.size.rect()) else {
                 continue;
@@ -246,23 +218,19 @@ impl Composer {
                 name: wanted.name.clone(),
             };
             let mut tile = match (wanted.content, last) {
-                (Content::Live | Content::Frozen, Some(last)) if last.stand_in.is_none() => {
-                    last.refitted(wanted, rect, size, same_bars, self.quality, scene.placeholder.color)
+                (Content::Live | Content::Frozen, Some(last)) if last.stands_in().is_none() => {
+                    last.refitted(wanted, rect, size, bars, self.quality, canvas)
                 }
-                (_, Some(last)) if last.picture.size() == size && last.stand_in.as_ref() == Some(&stand_in) => {
-                    Tile::new(wanted, rect, last.picture, Some(stand_in))
+                (_, Some(last)) if last.size == size && last.stands_in() == Some(&stand_in) => {
+                    Tile::new(wanted, rect, bars, last.into_picture(canvas), Some(stand_in))
                 }
                 _ => {
                     let picture = self.overlays.placeholder(size, &scene.placeholder, &wanted.name);
-                    Tile::new(wanted, rect, picture, Some(stand_in))
+                    Tile::new(wanted, rect, bars, picture, Some(stand_in))
                 }
             };
-            tile.placed = self.overlays.marks(&tile.marks());
+            tile.place_marks(&mut self.overlays);
             self.tiles.push(tile);
-        }
-        for n in 0..self.tiles.len() {
-            let (tile, above) = (self.tiles[n].rect, &self.tiles[n + 1..]);
-            self.tiles[n].covered = above.iter().any(|above| above.radius == 0 && above.rect.contains(tile));
         }
     }
 
@@ -275,140 +243,21 @@ impl Composer {
         });
         self.watermarks = placed.collect();
     }
-}
 
-/// Of what a placeholder was drawn.
-#[derive(Clone, Debug, PartialEq)]
-struct StandIn {
-    placeholder: Placeholder,
-    name: Arc<str>,
-}
-
-#[derive(Debug)]
-struct Tile {
-    seat: SeatIndex,
-    source: SourceKind,
-    /// Within the canvas.
-    rect: Rect,
-    fit: Fit,
-    radius: u16,
-    border: u16,
-    border_color: Color,
-    name: Arc<str>,
-    label: bool,
-    speaking: bool,
-    muted: bool,
-    /// The scene wants pictures here.
-    live: bool,
-    /// What the tile shows: as large as the tile, without anything on it.
-    picture: Picture,
-    /// `picture` is this placeholder; `None`: it is of the source.
-    stand_in: Option<StandIn>,
-    /// `picture` was made for another tile.
-    stale: bool,
-    scaler: Option<Scaler>,
-    /// How the picture came to be, which says whether its bars are where the next one has them.
-    scaled_with: Option<Shape>,
-    corners: Corners,
-    /// Relative to the tile, in drawing order.
-    placed: Vec<Placed>,
-    /// By one other tile, wholly.
-    covered: bool,
-    /// Another picture than on the canvas.
-    dirty: bool,
-}
-
-impl Tile {
-    fn new(wanted: &TileScene, rect: Rect, picture: Picture, stand_in: Option<StandIn>) -> Self {
-        Tile {
-            seat: wanted.tile.seat,
-            source: wanted.tile.source,
-            rect,
-            fit: wanted.tile.fit,
-            radius: wanted.tile.radius,
-            border: wanted.tile.border,
-            border_color: wanted.tile.border_color,
-            name: wanted.name.clone(),
-            label: wanted.label,
-            speaking: wanted.speaking,
-            muted: wanted.muted,
-            live: wanted.content == Content::Live,
-            corners: Corners::new(wanted.tile.radius, picture.size()),
-            picture,
-            stand_in,
-            stale: false,
-            scaler: None,
-            scaled_with: None,
-            placed: vec![],
-            covered: false,
-            dirty: false,
-        }
-    }
-
-    /// With the last picture of this tile, as the new scene wants it.
-    fn refitted(
-        self,
-        wanted: &TileScene,
-        rect: Rect,
-        size: Size,
-        same_bars: bool,
-        quality: Quality,
-        bars: Color,
-    ) -> Self {
-        let same = self.picture.size() == size && self.fit == wanted.tile.fit && same_bars;
-        if same {
-            let (scaler, scaled_with, stale) = (self.scaler, self.scaled_with, self.stale);
-            let tile = Tile::new(wanted, rect, self.picture, None);
-            return Tile {
-                scaler,
-                scaled_with,
-                stale,
-                ..tile
-            };
-        }
-        let mut picture = Picture::black(size);
-        let shape = Shape {
-            from: self.picture.size(),
-            to: size,
-            fit: wanted.tile.fit,
-            quality,
-        };
-        let planes = [0, 1, 2].map(|plane| self.picture.plane(plane));
-        Scaler::new(shape).run(&planes, &mut picture, Some(Yuv::of(bars)));
-        let tile = Tile::new(wanted, rect, picture, None);
-        Tile { stale: true, ..tile }
-    }
-
-    fn is_of(&self, seat: SeatIndex, source: SourceKind) -> bool {
-        self.seat == seat && self.source == source
-    }
-
-    fn marks(&self) -> Marks {
-        // two pixels of 360 lines and fewer, six of 1080
-        let highlight = if self.speaking {
-            (self.rect.height / 90).clamp(2, 6)
-        } else {
-            0
-        };
-        let named_in_the_middle = self.stand_in.as_ref().is_some_and(|stand_in| stand_in.placeholder.name);
-        Marks {
-            tile: self.picture.size(),
-            radius: self.radius,
-            border: self.border.max(highlight),
-            border_color: if self.speaking { SPEAKING } else { self.border_color },
-            name: (self.label && !named_in_the_middle).then(|| self.name.clone()),
-            muted: self.muted,
-        }
-    }
-
-    fn paint(&self, canvas: &mut Picture, clip: Rect) {
-        let Some(clip) = self.rect.intersection(clip) else {
-            return;
-        };
-        self.corners.paint(&self.picture, canvas, self.rect, clip);
-        for placed in &self.placed {
-            let (x, y) = placed.at;
-            placed.bitmap.blend(canvas, (self.rect.x + x, self.rect.y + y), clip);
+    /// Which tiles are covered, and which meet nothing.
+    fn set_overlaps(&mut self) {
+        for n in 0..self.tiles.len() {
+            let (below, above) = (&self.tiles[..n], &self.tiles[n + 1..]);
+            let tile = &self.tiles[n];
+            let meets = |other: Rect| other.intersection(tile.rect).is_some();
+            let alone = tile.radius == 0
+                && !below.iter().chain(above).any(|other| meets(other.rect))
+                && !self.watermarks.iter().flatten().any(|mark| meets(mark.rect()));
+            let covered = above
+                .iter()
+                .any(|above| above.radius == 0 && above.rect.contains(tile.rect));
+            let tile = &mut self.tiles[n];
+            (tile.alone, tile.covered) = (alone, covered);
         }
     }
 }
@@ -418,10 +267,9 @@ fn paint(canvas: &mut Picture, backdrop: &Picture, tiles: &[Tile], clip: Rect) {
     // of what fills the clip, only the corners show what lies below
     let base = tiles.iter().rposition(|tile| tile.rect.contains(clip));
     match base {
-        None => Corners::default().paint(backdrop, canvas, backdrop.size().rect(), clip),
+        None => canvas.copy(clip, backdrop, clip),
         Some(base) => {
-            let squares = tiles[base].corners.squares(tiles[base].rect);
-            for square in squares.filter_map(|square| square.intersection(clip)) {
+            for square in tiles[base].squares().filter_map(|square| square.intersection(clip)) {
                 paint(canvas, backdrop, &tiles[..base], square);
             }
         }

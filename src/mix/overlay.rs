@@ -62,6 +62,20 @@ pub(super) struct Placed {
     pub bitmap: Arc<Bitmap>,
 }
 
+impl Placed {
+    pub fn rect(&self) -> Rect {
+        self.bitmap.size().rect().moved(self.at.0, self.at.1)
+    }
+
+    /// The same, further right and down.
+    pub fn moved(&self, x: u16, y: u16) -> Placed {
+        Placed {
+            at: (self.at.0.saturating_add(x), self.at.1.saturating_add(y)),
+            bitmap: self.bitmap.clone(),
+        }
+    }
+}
+
 /// What says how a tile's badge and ring look.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Marks {

@@ -279,12 +279,6 @@ impl Picture {
         }
     }
 
-    pub fn fill(&mut self, color: Yuv) {
-        self.y.fill(color.y);
-        self.u.fill(color.u);
-        self.v.fill(color.v);
-    }
-
     pub fn size(&self) -> Size {
         self.size
     }
@@ -299,6 +293,40 @@ impl Picture {
             uv_stride: self.size.width() / 2,
         }
     }
+
+    /// One colour in all of a part.
+    ///
+    /// # Panics
+    /// On a part beyond the picture.
+    pub(super) fn fill(&mut self, part: Rect, color: Yuv) {
+        for (plane, level) in [color.y, color.u, color.v].into_iter().enumerate() {
+            let mut plane = self.plane_mut(plane, part);
+            for y in 0..plane.height {
+                plane.row(y).fill(level);
+            }
+        }
+    }
+
+    /// What a part of another picture shows, at a place of the same size in this one.
+    ///
+    /// # Panics
+    /// On a part or a place beyond its picture, and on two sizes.
+    pub(super) fn copy(&mut self, place: Rect, from: &Picture, part: Rect) {
+        for (plane, subsampling) in SUBSAMPLING.into_iter().enumerate() {
+            let part = part.samples(subsampling);
+            let source = from.plane(plane).part(part).expect("a part of the picture");
+            let mut target = self.plane_mut(plane, place);
+            assert_eq!(
+                (source.width, source.height),
+                (target.width, target.height),
+                "two sizes"
+            );
+            for y in 0..source.height {
+                target.row(y).copy_from_slice(source.row(y));
+            }
+        }
+    }
+
     /// One plane: 0 is y, 1 u, 2 v.
     pub(super) fn plane(&self, plane: usize) -> Plane<'_> {
         let subsampling = SUBSAMPLING[plane];

@@ -31,7 +31,7 @@ pub(super) struct Scaler {
     shape: Shape,
     /// What is taken of the source.
     taken: Rect,
-    /// Where it goes in the target.
+    /// Where it goes in the rectangle of the target.
     place: Rect,
     luma: PlaneScaler,
     chroma: PlaneScaler,
@@ -63,24 +63,25 @@ impl Scaler {
         self.shape
     }
 
-    /// The target around the picture gets `bars`; without any, when it has them from the last time. Returns whether the
-    /// target is another than before.
+    /// Into the rectangle `at` of the target, of which nothing else is touched. What the picture leaves of it gets `bars`;
+    /// without any, when it has them from the last time. Returns whether the rectangle is another than before.
     ///
     /// # Panics
-    /// On a source or a target of another size than the shape's.
-    pub fn run(&mut self, source: &[Plane<'_>; 3], target: &mut Picture, bars: Option<Yuv>) -> bool {
-        assert_eq!(target.size(), self.shape.to, "made for another target");
+    /// On a source or a rectangle of another size than the shape's, and on a rectangle beyond the target.
+    pub fn run(&mut self, source: &[Plane<'_>; 3], target: &mut Picture, at: Rect, bars: Option<Yuv>) -> bool {
+        assert_eq!(at.size(), Some(self.shape.to), "made for another target");
         let bars = bars.filter(|_| self.place != self.shape.to.rect());
         if let Some(bars) = bars {
-            target.fill(bars);
+            target.fill(at, bars);
         }
+        let place = self.place.moved(at.x, at.y);
         let mut changed = bars.is_some();
         for (plane, source) in source.iter().enumerate() {
             let taken = source
                 .part(self.taken.samples(SUBSAMPLING[plane]))
                 .expect("made for another source");
             let scaler = if plane == 0 { &mut self.luma } else { &mut self.chroma };
-            let plane = target.plane_mut(plane, self.place);
+            let plane = target.plane_mut(plane, place);
             changed = scaler.run(taken, Rows { plane, changed });
         }
         changed

@@ -1,3 +1,7 @@
+mod straight;
+
+use super::super::layout::{Color, Fit};
+use super::super::picture::Yuv;
 use super::*;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -413,7 +417,8 @@ fn any_tile(seat: u8) -> impl Strategy<Value = TileScene> {
     let place = (0_u16..70, 0_u16..40, 1_u16..70, 1_u16..40).prop_map(|(x, y, w, h)| rect(x * 2, y * 2, w * 2, h * 2));
     let fit = prop::sample::select(vec![Fit::Crop, Fit::Contain, Fit::Stretch]);
     let flags = (any::<bool>(), any::<bool>(), any::<bool>(), 0..5_u8);
-    (place, fit, 0_u16..20, 0_u16..5, flags).prop_map(move |(place, fit, radius, border, flags)| {
+    let radius = prop_oneof![Just(0), 0_u16..20];
+    (place, fit, radius, 0_u16..5, flags).prop_map(move |(place, fit, radius, border, flags)| {
         let mut tile = tile(seat, place);
         (tile.tile.fit, tile.tile.radius, tile.tile.border) = (fit, radius, border);
         (tile.label, tile.speaking, tile.muted) = (flags.0, flags.1, flags.2);

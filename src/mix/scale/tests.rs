@@ -40,7 +40,7 @@ fn scaled(source: &Picture, to: Size, fit: Fit, quality: Quality) -> Picture {
         quality,
     };
     let bars = Yuv { y: 77, u: 78, v: 79 };
-    Scaler::new(shape).run(&source.view().planes().unwrap(), &mut target, Some(bars));
+    Scaler::new(shape).run(&source.view().planes().unwrap(), &mut target, to.rect(), Some(bars));
     target
 }
 
@@ -119,8 +119,29 @@ proptest! {
         let mut target = Picture::filled(to, Yuv { y: 1, u: 2, v: 3 });
         let bars = Yuv { y: 100, u: 60, v: 40 };
         let mut scaler = Scaler::new(Shape { from, to, fit, quality });
-        scaler.run(&view.planes().unwrap(), &mut target, Some(bars));
+        scaler.run(&view.planes().unwrap(), &mut target, to.rect(), Some(bars));
         prop_assert_eq!(target, Picture::filled(to, bars));
+    }
+
+    #[test]
+    fn in_a_rectangle_of_a_larger_picture_it_is_the_same_and_nothing_else_is_touched(
+        from in (1_u16..60, 1_u16..60), to in (1_u16..40, 1_u16..40), at in (0_u16..20, 0_u16..20), more in (0_u16..20, 0_u16..20),
+        seed: u64, fit in prop::sample::select(vec![Fit::Crop, Fit::Contain, Fit::Stretch]),
+    ) {
+        let (from, to) = (size(from.0 * 2, from.1 * 2), size(to.0 * 2, to.1 * 2));
+        let at = to.rect().moved(at.0 * 2, at.1 * 2);
+        let whole = size(at.right() + more.0 * 2, at.bottom() + more.1 * 2);
+        let source = noise(from, seed);
+        let bars = Yuv { y: 77, u: 78, v: 79 };
+        let before = noise(whole, !seed);
+        let mut target = before.clone();
+        let mut scaler = Scaler::new(Shape { from, to, fit, quality: Quality::Good });
+        scaler.run(&source.view().planes().unwrap(), &mut target, at, Some(bars));
+        prop_assert!(!scaler.run(&source.view().planes().unwrap(), &mut target, at, None), "the same again");
+
+        let mut expected = before;
+        expected.copy(at, &scaled(&source, to, fit, Quality::Good), to.rect());
+        prop_assert!(target == expected);
     }
 }
 
