@@ -2,6 +2,7 @@
 
 use super::clock::Clock;
 use super::outgoing::START_AGE;
+use super::voices::{Voice, Voices};
 use super::{LayerIndex, SourceId};
 use crate::congestion::LayerState;
 use crate::rtp::ring::Ring;
@@ -45,6 +46,8 @@ pub enum FeedUpdate {
     IgnoresKeyframeRequests,
     /// Smoothed loudness of the audio, 0 (silent) ..= 127, at most 4 a second: orders stage slots.
     Loudness { level: u8 },
+    /// Of a program: from this packet of its sound on, the voice of a source is there. Said before that packet.
+    Voice { source: SourceId, from: u64, voice: Voice },
 }
 
 /// Rings and state of one source on one worker.
@@ -135,6 +138,11 @@ impl Feed {
                 self.revise(MediaKind::Video);
             }
             FeedUpdate::Loudness { level } => self.loudness = level,
+            FeedUpdate::Voice { source, from, voice } => {
+                if let Some(audio) = &mut self.audio {
+                    audio.voices.note(source, from, voice);
+                }
+            }
         }
     }
 
@@ -144,6 +152,7 @@ impl Feed {
         if self.video.as_ref().is_some_and(|video| video.ignores_keyframe_requests) {
             updates.push(FeedUpdate::IgnoresKeyframeRequests);
         }
+        updates.extend(self.audio.iter().flat_map(|audio| audio.voices.state()));
         for (kind, track) in [(MediaKind::Audio, &self.audio), (MediaKind::Video, &self.video)] {
             for (layer, index) in track.iter().flat_map(|track| &track.layers).zip(0u8..) {
                 let at = LayerIndex(index);
@@ -243,6 +252,8 @@ pub(super) struct FeedTrack {
     /// How often the track was muted or locked: packets of different counts don't continue each other.
     pub(super) interruptions: u32,
     pub(super) ignores_keyframe_requests: bool,
+    /// Of a program's sound.
+    pub(super) voices: Voices,
 }
 
 impl FeedTrack {
@@ -252,11 +263,22 @@ impl FeedTrack {
             revision: 1,
             interruptions: 0,
             ignores_keyframe_requests: false,
+            voices: Voices::default(),
         }
     }
 
     pub(super) fn layer(&self, layer: LayerIndex) -> Option<&FeedLayer> {
         self.layers.get(usize::from(layer.0))
+    }
+
+    /// Of a number, the packet of `layer` or what stands in its place; none that may hold the voice that is left out.
+    pub(super) fn packet<'f>(&'f self, left_out: Voice, layer: &'f FeedLayer, sequence: u64) -> Option<PacketView<'f>> {
+        let without = match left_out {
+            Voice::Nowhere => None,
+            Voice::Apart(without) => self.layer(without).and_then(|without| without.ring.get(sequence)),
+            Voice::Everywhere => return None,
+        };
+        without.or_else(|| layer.ring.get(sequence))
     }
 
     pub(super) fn flowing(&self) -> bool {

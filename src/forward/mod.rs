@@ -24,6 +24,7 @@ mod simulation;
 mod slots;
 mod switcher;
 mod viewer;
+mod voices;
 
 pub use batch::{Batch, Seal};
 pub use feed::{Feed, FeedDescription, FeedUpdate};
@@ -31,6 +32,7 @@ pub use feeds::Feeds;
 pub use publication::{Ingested, Publication, PublicationCounters, PublicationEvent, TrackDiagnosis};
 pub use slots::{SlotReport, SlotState, View};
 pub use viewer::{LayerPreference, Viewer, ViewerEvent};
+pub use voices::Voice;
 
 use crate::rtp::Codec;
 use std::sync::Arc;

@@ -6,6 +6,7 @@ use super::feeds::{Feeds, Place};
 use super::header::{Extensions, Own, PassedOn};
 use super::retransmit::Retransmitted;
 use super::switcher::{Run, Switcher};
+use super::voices::Voice;
 use super::{Feed, LayerIndex, LayerPreference, SourceId};
 use crate::congestion::choose_layer;
 use crate::rtp::header::Fields;
@@ -35,8 +36,6 @@ pub(super) struct Shown {
     pub(super) codec: Codec,
     /// Neither muted nor locked.
     pub(super) permitted: bool,
-    /// Of a program's sound: the packets of these layers go out, where they have any, in the place of the whole mix's.
-    pub(super) instead: [Option<LayerIndex>; 2],
 }
 
 /// How far the current encoding was served.
@@ -79,6 +78,8 @@ pub(super) struct Outgoing {
     rtx_ssrc: u32,
     extensions: Extensions,
     shown: Option<Shown>,
+    /// No packet that holds sound of these goes out.
+    left_out: Vec<SourceId>,
     /// How the viewer takes the codec of what is shown; `None`: not at all.
     codec: Option<SendCodec>,
     preference: LayerPreference,
@@ -121,6 +122,7 @@ impl Outgoing {
             rtx_ssrc: track.rtx_ssrc,
             extensions: Extensions::new(track),
             shown: None,
+            left_out: Vec::new(),
             codec: None,
             preference: LayerPreference::default(),
             wanted: None,
@@ -173,6 +175,15 @@ impl Outgoing {
         }
     }
 
+    /// No packet that may hold sound of these sources goes out from now on, not even once more: what is without it goes out
+    /// in its place, or nothing, and numbers run on behind it. Twice equals once.
+    pub(super) fn leave_out(&mut self, sources: &[SourceId]) {
+        if self.left_out != sources {
+            self.left_out.clear();
+            self.left_out.extend_from_slice(sources);
+        }
+    }
+
     pub(super) fn prefer(&mut self, preference: LayerPreference, now: Instant) {
         if self.preference != preference {
             self.preference = preference;
@@ -199,28 +210,54 @@ impl Outgoing {
         if self.wants_start() {
             self.start(feed.id(), input, codec, sink.now);
         }
-        let Some(layer) = self.switcher.current().and_then(|run| input.layer(run.layer)) else {
+        let index = self.switcher.current().map(|run| run.layer);
+        let Some((index, layer)) = index.and_then(|index| Some((index, input.layer(index)?))) else {
             return;
         };
         match self.flow {
             Flow::Stopped => {}
             Flow::CatchingUp { cursor, burst, resume } => self.catch_up(layer, (cursor, burst, resume), sink),
-            Flow::Live => {
-                let served = std::mem::replace(&mut self.served, layer.stored());
-                for sequence in layer.fresh_since(served) {
-                    if let Some(packet) = self.packet(input, layer, *sequence) {
-                        self.send(layer, &packet, Some(packet.meta.arrival), sink);
-                    }
-                }
-            }
+            Flow::Live => self.go_on((feed.id(), input), (index, layer), codec, sink),
         }
     }
 
-    /// The packet of `layer`, or what stands in its place.
-    fn packet<'f>(&self, input: &'f FeedTrack, layer: &'f FeedLayer, sequence: u64) -> Option<PacketView<'f>> {
-        let instead = self.shown.into_iter().flat_map(|shown| shown.instead).flatten();
-        let mut packets = instead.filter_map(|instead| input.layer(instead)?.ring.get(sequence));
-        packets.next().or_else(|| layer.ring.get(sequence))
+    /// Append what is fresh of the layer that flows. What is held back leaves no gap: a stretch of its own follows it.
+    fn go_on<S: Seal>(
+        &mut self,
+        (source, input): (SourceId, &FeedTrack),
+        (index, layer): (LayerIndex, &FeedLayer),
+        codec: SendCodec,
+        sink: &mut Sink<S>,
+    ) {
+        let served = std::mem::replace(&mut self.served, layer.stored());
+        for sequence in layer.fresh_since(served) {
+            let voice = self.voice(source, input, *sequence);
+            if voice == Voice::Everywhere {
+                // late ones, from before this stretch, would not have been sent anyway
+                let run = self.switcher.current();
+                if run.is_some_and(|run| run.index_of(*sequence).is_some()) {
+                    self.flow = Flow::Stopped;
+                }
+                continue;
+            }
+            let Some(packet) = input.packet(voice, layer, *sequence) else {
+                continue;
+            };
+            if self.flow == Flow::Stopped {
+                self.switcher
+                    .begin(source, index, input.interruptions, codec, &packet, layer.clock);
+                self.flow = Flow::Live;
+            }
+            self.send(layer, &packet, Some(packet.meta.arrival), sink);
+        }
+    }
+
+    /// Where what is left out is in the packets of this number, of any layer of the source shown.
+    fn voice(&self, source: SourceId, input: &FeedTrack, sequence: u64) -> Voice {
+        if self.left_out.contains(&source) {
+            return Voice::Everywhere;
+        }
+        input.voices.of(&self.left_out, sequence)
     }
 
     /// Reports and starts that are due without a packet. The feed is that of the source shown.
@@ -341,8 +378,11 @@ impl Outgoing {
         } else {
             0
         };
+        let fresh = layer.fresh_since(served);
+        let is_held_back = |sequence: &u64| self.voice(source, input, *sequence) == Voice::Everywhere;
+        let held_back = fresh.iter().take_while(|sequence| is_held_back(sequence)).count();
         let (first, flow) = match (self.kind, &layer.keyframe) {
-            (MediaKind::Audio, _) => (layer.fresh_since(served).first().copied(), Flow::Live),
+            (MediaKind::Audio, _) => (fresh.get(held_back).copied(), Flow::Live),
             (MediaKind::Video, Some(keyframe)) if self.startable(source, input, wanted, layer, keyframe, now) => (
                 Some(keyframe.sequence),
                 Flow::CatchingUp {
@@ -360,7 +400,10 @@ impl Outgoing {
             .begin(source, wanted, input.interruptions, codec, &packet, layer.clock);
         self.flow = flow;
         // of a start from the ring everything stored is taken care of by the cursor
-        self.served = if flow == Flow::Live { served } else { layer.stored() };
+        self.served = match flow {
+            Flow::Live => layer.stored() - (fresh.len() - held_back) as u64,
+            Flow::Stopped | Flow::CatchingUp { .. } => layer.stored(),
+        };
         self.wish_due = now;
         self.report_soon = true;
         self.hasten_report(now);
@@ -519,7 +562,7 @@ impl Outgoing {
         };
         let packet = run
             .sequence_of(index)
-            .and_then(|sequence| self.packet(track, layer, sequence));
+            .and_then(|sequence| track.packet(self.voice(run.source, track, sequence), layer, sequence));
         let Some(packet) = packet else { return false };
         let Some(rtx_index) = self.retransmitted.admit(lost, round_trip, sink.now) else {
             return false;

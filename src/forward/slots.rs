@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 /// What a viewer asked to see.
 #[derive(Clone, Debug, PartialEq)]
 pub enum View {
-    /// The room's program; the host's camera, untouched, while the room has none. One slot. `leave_out`: the user whose
-    /// voice is left out of a mixed one, as long as they are on a seat.
+    /// The room's program; the host's camera, untouched, while the room has none. One slot. `leave_out`: the user of whose
+    /// voice no packet is sent: that is left out of a mix, and where there is nothing without it, there is no sound.
     Program {
         leave_out: Option<Arc<str>>,
     },
@@ -50,6 +50,9 @@ const FADE: u8 = 12;
 /// By how much somebody has to be louder to take a slot from somebody; keeps two who talk to each other from swapping.
 const MARGIN: u8 = 6;
 const HOST: SeatIndex = SeatIndex(0);
+/// Sources of one user that are remembered: a camera and a screen, and those that were replaced while what was made of them
+/// can still be sent, about a second.
+const LEFT_OUT_MAX: usize = 8;
 
 /// Lower is more important.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -76,8 +79,8 @@ impl Class {
 #[derive(Debug)]
 pub(super) struct Slots {
     view: View,
-    /// Where the one is whose voice is left out of the program, then where they were before.
-    left_out: [Option<SeatIndex>; 2],
+    /// The sources of the one whose voice is left out of the program, and those they had before, oldest first.
+    left_out: Vec<SourceId>,
     occupants: Vec<Option<SourceInfo>>,
     /// Candidates of the last reconcile that found no slot.
     waiting: Vec<SourceInfo>,
@@ -96,7 +99,7 @@ impl Slots {
         };
         Slots {
             view,
-            left_out: [None; 2],
+            left_out: Vec::new(),
             occupants: vec![None; count],
             waiting: Vec::new(),
             remembered: Vec::new(),
@@ -108,22 +111,27 @@ impl Slots {
         self.occupants.get(slot)?.as_ref()
     }
 
-    /// The seat whose voice is to be left out of the program; then the one whose voice was, unless it is somebody else's by
-    /// now: a program hears of changes a little later than its viewers do.
-    pub(super) fn left_out(&self) -> [Option<SeatIndex>; 2] {
-        self.left_out
+    /// The sources whose voices are to be left out of the program; at most [`LEFT_OUT_MAX`].
+    pub(super) fn left_out(&self) -> &[SourceId] {
+        &self.left_out
     }
 
     fn leave_out(&mut self, sources: &[SourceInfo]) {
         let View::Program { leave_out: Some(user) } = &self.view else {
             return;
         };
-        let seated = || sources.iter().filter(|source| source.kind != SourceKind::Program);
-        let now = seated().find(|source| source.user == *user).map(|source| source.seat);
-        let [last, before] = self.left_out;
-        let before = if last == now { before } else { last.or(before) };
-        let is_theirs = |seat: &SeatIndex| !seated().any(|source| source.seat == *seat && source.user != *user);
-        self.left_out = [now, before.filter(is_theirs)];
+        let theirs = |source: &&SourceInfo| source.user == *user && source.kind != SourceKind::Program;
+        let theirs: Vec<SourceId> = sources.iter().filter(theirs).map(|source| source.id).collect();
+        for id in &theirs {
+            if !self.left_out.contains(id) {
+                self.left_out.push(*id);
+            }
+        }
+        while self.left_out.len() > LEFT_OUT_MAX
+            && let Some(oldest) = self.left_out.iter().position(|id| !theirs.contains(id))
+        {
+            self.left_out.remove(oldest);
+        }
     }
 
     /// The sources in slots, then those that wait for one.
@@ -449,7 +457,7 @@ mod tests {
     }
 
     #[test]
-    fn the_voice_that_is_left_out_of_a_program_is_where_its_user_is() {
+    fn all_sources_of_the_user_whose_voice_is_left_out_are_known() {
         let now = Instant::now();
         let view = View::Program {
             leave_out: Some("bob".into()),
@@ -458,21 +466,26 @@ mod tests {
         let program = source(9, 0, SourceKind::Program, "");
         let host = camera(1, 0, "host");
         let screen = source(5, 4, SourceKind::Screen, "bob");
-        let lists = [
-            (vec![host.clone()], [None, None]),
-            (vec![host.clone(), camera(2, 3, "bob")], [Some(3), None]),
-            (vec![host.clone(), screen.clone()], [Some(4), Some(3)]),
-            (vec![host.clone(), camera(6, 3, "eve"), screen], [Some(4), None]),
-            (vec![host.clone()], [None, Some(4)]),
-            (vec![host.clone()], [None, Some(4)]),
-            (vec![host, camera(7, 4, "eve")], [None, None]),
+        let lists: [(Vec<SourceInfo>, &[u64]); 5] = [
+            (vec![host.clone()], &[]),
+            (vec![host.clone(), camera(2, 3, "bob")], &[2]),
+            (vec![host.clone(), camera(2, 1, "bob"), screen.clone()], &[2, 5]),
+            // what was made of the camera may still come
+            (vec![host.clone(), camera(6, 3, "eve"), screen.clone()], &[2, 5]),
+            (vec![host.clone()], &[2, 5]),
         ];
-        for (mut sources, seats) in lists {
+        let left_out = |slots: &Slots| -> Vec<u64> { slots.left_out().iter().map(|id| id.0).collect() };
+        for (mut sources, expected) in lists {
             sources.push(program.clone());
             slots.reconcile(&sources, quiet, now);
-            let seats = seats.map(|seat: Option<u8>| seat.map(SeatIndex));
-            assert_eq!((ids(&slots), slots.left_out()), (vec![9], seats));
+            assert_eq!((ids(&slots), left_out(&slots)), (vec![9], expected.to_vec()));
         }
+        // a screen that stays is not forgotten, however often the camera is replaced
+        for id in 20..40 {
+            let sources = [program.clone(), screen.clone(), camera(id, 4, "bob")];
+            slots.reconcile(&sources, quiet, now);
+        }
+        assert_eq!(left_out(&slots), [5, 33, 34, 35, 36, 37, 38, 39]);
     }
 
     #[test]

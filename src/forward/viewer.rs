@@ -4,7 +4,7 @@ use super::batch::{Batch, Seal};
 use super::feeds::{Feeds, Place};
 use super::outgoing::{Outgoing, Shown, Sink};
 use super::slots::{SlotReport, SlotState, Slots, View};
-use super::{LayerIndex, SourceId, SourceInfo, SourceKind};
+use super::{LayerIndex, SourceId, SourceInfo};
 use crate::rtp::MediaKind;
 use crate::rtp::parameters::{SendParameters, SendSlot};
 use crate::rtp::rtcp::{Block, ReportBlocks, blocks};
@@ -251,7 +251,6 @@ impl Viewer {
                     source,
                     codec: codec?,
                     permitted,
-                    instead: [None; 2],
                 })
             };
             if let Some(audio) = &mut lane.audio {
@@ -259,10 +258,8 @@ impl Viewer {
                     occupant.and_then(|o| o.audio),
                     occupant.is_some_and(|o| o.permission.audio),
                 );
-                let is_program = occupant.is_some_and(|o| o.kind == SourceKind::Program);
-                let left_out = self.plan.left_out().map(|seat| seat.filter(|_| is_program));
-                let instead = left_out.map(|seat| seat.map(LayerIndex::without));
-                audio.show(heard.map(|heard| Shown { instead, ..heard }), now);
+                audio.leave_out(self.plan.left_out());
+                audio.show(heard, now);
             }
             if let Some(video) = &mut lane.video {
                 video.show(
@@ -464,7 +461,7 @@ fn wish(events: &mut VecDeque<ViewerEvent>, source: SourceId, layer: LayerIndex)
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::forward::{FeedDescription, Permission, SeatIndex};
+    use crate::forward::{FeedDescription, FeedUpdate, Permission, SeatIndex, SourceKind, Voice};
     use crate::rtp::parameters::{Feedback, SendCodec, SendTrack};
     use crate::rtp::{Codec, ExtensionMap, Meta, PacketView};
 
@@ -578,7 +575,7 @@ mod tests {
     }
 
     #[test]
-    fn a_listener_gets_what_is_without_their_voice_wherever_they_sit_and_numbers_run_on() {
+    fn a_listener_never_gets_a_packet_with_their_voice_and_numbers_run_on() {
         let now = Instant::now();
         let view = View::Program {
             leave_out: Some("bob".into()),
@@ -587,43 +584,54 @@ mod tests {
         let mut viewer = Viewer::new(listener(), view, 1, now);
         viewer.set_open(true, now);
         let program = source(SourceKind::Program, 0, "");
-        let bob = |seat| SourceInfo {
+        let bob = SourceInfo {
             id: SourceId(8),
-            ..source(SourceKind::Camera, seat, "bob")
+            ..source(SourceKind::Camera, 3, "bob")
         };
+        viewer.reconcile(&[bob, program.clone()], &feeds, now);
         let mut sequence = 0;
-        // by time: who sits where, and whose voices there are mixes without
-        let times: [(Option<u8>, &[u8], u8); 7] = [
-            (None, &[3], 99),
-            (Some(3), &[], 99),
-            (Some(3), &[1, 3], 3),
-            (Some(1), &[1, 3], 1),
-            // the program has not yet heard of the move
-            (Some(1), &[3], 3),
-            (None, &[1], 1),
-            (None, &[4], 99),
+        // by time: where the voice is, what there is without somebody, and what is to be heard
+        let without = |seat| LayerIndex::without(SeatIndex(seat));
+        let times: [(Voice, &[u8], Option<u8>); 9] = [
+            (Voice::Nowhere, &[4], Some(99)),
+            (Voice::Everywhere, &[4], None),
+            (Voice::Apart(without(3)), &[1, 3], Some(3)),
+            // who says nothing hears what all hear
+            (Voice::Apart(without(3)), &[1], Some(99)),
+            (Voice::Apart(without(1)), &[1, 3], Some(1)),
+            // somebody else is without their voice, and so not without this one
+            (Voice::Everywhere, &[1, 3], None),
+            (Voice::Apart(without(3)), &[3], Some(3)),
+            (Voice::Everywhere, &[], None),
+            (Voice::Nowhere, &[1], Some(99)),
         ];
-        let mut expected = vec![];
-        for (seat, without, heard) in times {
-            let sources: Vec<SourceInfo> = seat.map(bob).into_iter().chain([program.clone()]).collect();
-            viewer.reconcile(&sources, &feeds, now);
-            for _ in 0..3 {
+        let mut expected: Vec<(u16, u32, u8)> = vec![];
+        for (voice, without, heard) in times {
+            let update = FeedUpdate::Voice {
+                source: SourceId(8),
+                from: sequence + 1,
+                voice,
+            };
+            feeds.insert(SOURCE, DESCRIPTION).update(update);
+            // the last three are served in one turn
+            for part in 0..5 {
                 sequence += 1;
                 for seat in without {
-                    store(
-                        &mut feeds,
-                        LayerIndex::without(SeatIndex(*seat)),
-                        sequence,
-                        &[*seat],
-                        now,
-                    );
+                    let layer = LayerIndex::without(SeatIndex(*seat));
+                    store(&mut feeds, layer, sequence, &[*seat], now);
                 }
                 store(&mut feeds, LayerIndex(0), sequence, &[99], now);
-                viewer.forward(&feeds, &mut Nothing, &mut batch, now);
-                feeds.clear_fresh();
-                expected.push((sequence as u16, sequence as u32 * 960, heard));
+                if part < 2 {
+                    viewer.forward(&feeds, &mut Nothing, &mut batch, now);
+                    feeds.clear_fresh();
+                }
+                let number = expected
+                    .first()
+                    .map_or(sequence as u16, |(first, ..)| first + expected.len() as u16);
+                expected.extend(heard.map(|heard| (number, sequence as u32 * 960, heard)));
             }
         }
+        viewer.forward(&feeds, &mut Nothing, &mut batch, now);
         let sent: Vec<(u16, u32, u8)> = batch
             .iter()
             .map(|(bytes, _)| {
@@ -633,17 +641,40 @@ mod tests {
             })
             .collect();
         assert_eq!(sent, expected);
-        // what is lost is sent again as it was
-        viewer.reconcile(&[bob(3), program], &feeds, now);
+        // what is lost is sent again as it was, wherever the voice is by now
+        viewer.reconcile(&[program], &feeds, now);
         let mut again = Batch::default();
         let stream = viewer.lanes[0].audio.as_mut().expect("sound");
         let mut seal = Nothing;
         let mut sink = viewer.line.sink(&mut seal, &mut again, now);
-        for lost in [8, 5] {
-            stream.retransmit(lost, &feeds, &mut Place::default(), Duration::ZERO, &mut sink);
+        for (lost, ..) in &sent[10..] {
+            stream.retransmit(*lost, &feeds, &mut Place::default(), Duration::ZERO, &mut sink);
         }
         let ends: Vec<u8> = again.iter().map(|(bytes, _)| bytes[bytes.len() - 1]).collect();
-        assert_eq!(ends, [3, 99]);
+        let heard: Vec<u8> = sent[10..].iter().map(|(.., heard)| *heard).collect();
+        assert_eq!(ends, heard);
+    }
+
+    #[test]
+    fn where_there_is_no_program_a_host_who_is_left_out_hears_nothing() {
+        let now = Instant::now();
+        let (mut feeds, mut batch) = (Feeds::default(), Batch::default());
+        let view = |user: &str| View::Program {
+            leave_out: Some(user.into()),
+        };
+        let host = source(SourceKind::Camera, 0, "host");
+        for (user, packets) in [("host", 0), ("bob", 5)] {
+            let mut viewer = Viewer::new(listener(), view(user), 1, now);
+            viewer.set_open(true, now);
+            viewer.reconcile(std::slice::from_ref(&host), &feeds, now);
+            for sequence in 1..=5 {
+                store(&mut feeds, LayerIndex(0), sequence, &[1, 2], now);
+                viewer.forward(&feeds, &mut Nothing, &mut batch, now);
+                feeds.clear_fresh();
+            }
+            assert_eq!(batch.iter().count(), packets, "{user}");
+            feeds.remove(SOURCE);
+        }
     }
 
     #[test]

@@ -12,7 +12,7 @@ use super::input::{Input, Shown};
 use super::mixing::{Inputs, Mixing};
 use super::output::{Output, Sent};
 use super::{Making, Plan, Sink, Status};
-use crate::forward::{FeedUpdate, LayerIndex, SourceId, SourceInfo, SourceKind};
+use crate::forward::{FeedUpdate, LayerIndex, SourceId, SourceInfo, SourceKind, Voice};
 use crate::room::{HOST_SEAT, ProgramMode};
 use crate::rtp::{Codec, MediaKind, NtpClock, PacketView, h264};
 use crate::telemetry::ProgramMetrics;
@@ -347,6 +347,7 @@ impl Core {
             drawn,
             mixing,
             wants_others,
+            output,
             ..
         } = self;
         let wanted = |source: &&SourceInfo| mixes || is_host(source);
@@ -391,6 +392,15 @@ impl Core {
             // at most 2: nothing is lost
             input.voice.set_volume(plan.layout.volume(source.seat) as f32);
         }
+        let heard = inputs.values().filter(|input| input.info.audio.is_some());
+        output.voices.set_mixed(heard.map(|input| {
+            let seat = input.info.seat;
+            let voice = match plan.listeners.contains(&seat) {
+                true => Voice::Apart(LayerIndex::without(seat)),
+                false => Voice::Everywhere,
+            };
+            (input.info.id, voice)
+        }));
     }
 
     fn facts(&self) -> Facts {

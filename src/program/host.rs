@@ -22,6 +22,7 @@ const SPARE_MAX: usize = 64;
 /// A packet of the host's, on its way.
 #[derive(Debug)]
 pub(super) struct Passing {
+    pub source: SourceId,
     pub meta: Meta,
     pub bytes: Vec<u8>,
     pub moment: Instant,
@@ -122,6 +123,7 @@ impl Host {
             moment,
             duration: duration(kind, &packet),
             packet: Passing {
+                source,
                 meta: packet.meta,
                 bytes,
                 moment,

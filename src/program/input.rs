@@ -249,7 +249,10 @@ impl Input {
                     layer.flowing = flowing;
                 }
             }
-            FeedUpdate::Flowing { .. } | FeedUpdate::IgnoresKeyframeRequests | FeedUpdate::Loudness { .. } => {}
+            FeedUpdate::Flowing { .. }
+            | FeedUpdate::IgnoresKeyframeRequests
+            | FeedUpdate::Loudness { .. }
+            | FeedUpdate::Voice { .. } => {}
         }
     }
 

@@ -34,6 +34,7 @@ mod sei;
 mod sound;
 #[cfg(test)]
 mod tests;
+mod voices;
 
 pub use budget::{Reservation, Shortage};
 pub use cost::{Cores, Sized, cost};

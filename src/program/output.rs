@@ -4,6 +4,7 @@
 use super::Sink;
 use super::elastic::Numbers;
 use super::host::Passing;
+use super::voices::Voices;
 use crate::forward::{FeedUpdate, LayerIndex};
 use crate::mix::codec::EncodedPicture;
 use crate::rtp::h264::Packetizer;
@@ -38,6 +39,8 @@ pub(super) struct Output {
     video: Stream,
     audio: Stream,
     packetizer: Packetizer,
+    /// Of the sound.
+    pub voices: Voices,
     /// A packet of the block of sound under way is out, but not that of the whole mix.
     in_block: bool,
 }
@@ -49,6 +52,7 @@ impl Output {
             video: Stream::default(),
             audio: Stream::default(),
             packetizer: Packetizer::default(),
+            voices: Voices::default(),
             in_block: false,
         }
     }
@@ -85,6 +89,8 @@ impl Output {
         // who was not given all of a block goes on with the next one, see [`Port::publish`](crate::worker::Port::publish)
         let first = !std::mem::replace(&mut self.in_block, layer != WHOLE);
         self.audio.tell(MediaKind::Audio, &self.clock, (sent, false), sink);
+        self.voices
+            .handle_mixed(sent.numbers.sequence, |update| sink.update(update));
         let meta = Meta {
             sequence: sent.numbers.sequence,
             timestamp: sent.numbers.timestamp,
@@ -104,6 +110,10 @@ impl Output {
             MediaKind::Video => &mut self.video,
         };
         stream.tell(kind, &self.clock, (sent, true), sink);
+        if kind == MediaKind::Audio {
+            self.voices
+                .handle_passed(packet.source, sent.numbers.sequence, |update| sink.update(update));
+        }
         let meta = Meta {
             sequence: sent.numbers.sequence,
             timestamp: sent.numbers.timestamp,

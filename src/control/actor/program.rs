@@ -127,8 +127,9 @@ impl Actor {
             Media::Viewer { .. } | Media::Publisher { .. } => None,
         });
         let seats = left_out.filter_map(|user| {
+            // who is to be connected, too: from the first packet on
             let mut theirs = sources.iter().filter(|source| source.user == *user);
-            theirs.find(|source| source.connected && source.audio.is_some())
+            theirs.find(|source| source.audio.is_some())
         });
         let seats: BTreeSet<SeatIndex> = seats.map(|source| source.seat).collect();
         seats.into_iter().collect()
