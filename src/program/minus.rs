@@ -10,6 +10,10 @@ use crate::mix::audio::{Block, Hears, Mixer, PAIRS};
 use crate::mix::codec::{AudioEncoder, opus::OpusEncoder};
 use crate::room::ProgramAudio;
 
+/// 20 ms of silence (CELT, all bands, one channel: RFC 6716 §3.1), where there is no memory for an encoder: the whole mix
+/// would be the listener's own voice.
+const SILENCE: &[u8] = &[0xf8, 0xff, 0xfe];
+
 pub(super) struct Minus {
     settings: ProgramAudio,
     /// By seat.
@@ -88,7 +92,7 @@ impl Minus {
         let shared = mixer.common().unwrap_or(whole);
         let mut common_packet = None;
         if mixer.common().is_some() {
-            common_packet = next(common, (settings, spare), Some(past), shared);
+            common_packet = Some(next(common, (settings, spare), Some(past), shared));
             encoded += 1;
         } else {
             spare.extend(common.take());
@@ -98,7 +102,7 @@ impl Minus {
                 Hears::Own(block) => {
                     encoded += 1;
                     let past = ear.heard.then_some(&*past);
-                    next(&mut ear.encoder, (settings, spare), past, block)
+                    Some(next(&mut ear.encoder, (settings, spare), past, block))
                 }
                 Hears::Shared => {
                     spare.extend(ear.encoder.take());
@@ -117,23 +121,23 @@ impl Minus {
 }
 
 /// The next packet of a stream whose encoder, if it has one, is in `place`; one that begins goes on from the shared mix of
-/// the `past`. `None`: no memory for an encoder.
+/// the `past`.
 fn next<'e>(
     place: &'e mut Option<OpusEncoder>,
     (settings, spare): (&ProgramAudio, &mut Vec<OpusEncoder>),
     past: Option<&[Box<Block>; 2]>,
     block: &Block,
-) -> Option<&'e [u8]> {
+) -> &'e [u8] {
     let begins = place.is_none();
     if begins {
         *place = spare.pop().or_else(|| encoder(settings));
     }
-    let encoder = place.as_mut()?;
+    let Some(encoder) = place else { return SILENCE };
     if !begins {
-        return Some(encoder.encode(block));
+        return encoder.encode(block);
     }
     let past = past.into_iter().flatten().map(|block| &block[..]);
-    Some(encoder.take_over(past, block))
+    encoder.take_over(past, block)
 }
 
 #[cfg(test)]
@@ -234,6 +238,14 @@ mod tests {
             let heard = &self.listeners[usize::from(listener)].2;
             amplitude(&heard[blocks.start * PAIRS..blocks.end * PAIRS], hz(of))
         }
+    }
+
+    #[test]
+    fn without_an_encoder_there_is_silence() {
+        let mut decoder = OpusDecoder::new().unwrap();
+        let mut pcm = vec![1.0; 2 * PAIRS];
+        assert_eq!(decoder.decode(SILENCE, &mut pcm), Some(PAIRS));
+        assert!(pcm.iter().all(|sample| sample.abs() < 1e-6));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! A program in virtual time, from packets to packets, with the real codecs on a small canvas.
 
 mod absence;
+mod left_out;
 mod overload;
 mod sei;
 
@@ -103,10 +104,15 @@ struct Taken {
     instead: Vec<(LayerIndex, Meta, Vec<u8>)>,
     updates: Vec<FeedUpdate>,
     keyframes_asked: Vec<SourceId>,
+    /// Gets all of it, too.
+    listener: Option<left_out::Listener>,
 }
 
 impl Sink for Taken {
     fn publish(&mut self, kind: MediaKind, layer: LayerIndex, packet: PacketView) {
+        if let Some(listener) = &mut self.listener {
+            listener.store(kind, layer, packet);
+        }
         if layer != LayerIndex(0) {
             assert_eq!(kind, MediaKind::Audio);
             return self.instead.push((layer, packet.meta, packet.bytes.to_vec()));
@@ -120,6 +126,9 @@ impl Sink for Taken {
 
     fn update(&mut self, update: FeedUpdate) {
         self.updates.push(update);
+        if let Some(listener) = &mut self.listener {
+            listener.update(update);
+        }
     }
 
     fn request_keyframe(&mut self, source: SourceId, _: LayerIndex) {
@@ -135,6 +144,8 @@ pub(super) struct Publisher {
     /// Payloads of its video.
     sent: BTreeSet<Vec<u8>>,
     clip: Clip,
+    /// Packets of sound, over and over.
+    voice: Vec<Bytes>,
     pictures: usize,
     blocks: usize,
     sequence: u64,
@@ -145,6 +156,7 @@ impl Publisher {
         Publisher {
             id,
             sent: BTreeSet::new(),
+            voice: clip().packets().to_vec(),
             clip: clip(),
             pictures: 0,
             blocks: 0,
@@ -185,7 +197,6 @@ impl Publisher {
             });
         }
         while BLOCK * self.blocks as u32 <= since {
-            let packets = self.clip.packets();
             let meta = Meta {
                 sequence: self.blocks as u64,
                 timestamp: (self.blocks * 960) as u32,
@@ -195,7 +206,7 @@ impl Publisher {
                 arrival: now,
                 extensions_len: 0,
             };
-            let bytes = &packets[self.blocks % packets.len()];
+            let bytes = &self.voice[self.blocks % self.voice.len()];
             let packet = PacketView { meta, bytes };
             core.handle_packet(id, (MediaKind::Audio, LayerIndex(0)), packet, now);
             self.blocks += 1;

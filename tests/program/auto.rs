@@ -16,7 +16,7 @@ const FPS: u32 = 30;
 const LINGER: Duration = Duration::from_secs(10);
 
 /// All packets of the picture are the publisher's.
-fn is_forwarded(watcher: &Watcher, host: &Publisher) -> Result<(), String> {
+pub fn is_forwarded(watcher: &Watcher, host: &Publisher) -> Result<(), String> {
     let payloads = &watcher.shot.payloads;
     let own = payloads.iter().filter(|payload| host.sent(payload)).count();
     if own == payloads.len() {

@@ -1,8 +1,9 @@
 //! Who is on a seat hears the program without their own voice, and pays for it only while they are heard.
 
+use crate::auto::is_forwarded;
 use crate::node::{HOST, Node, ROOM};
 use crate::publisher::{Camera, Publisher, Show, USERS};
-use crate::sound::{HZ, heard, level, tone_hz};
+use crate::sound::{PACKET, SILENT, heard, level, tone_hz};
 use crate::turn;
 use crate::watcher::Watcher;
 use bytes::Bytes;
@@ -15,8 +16,8 @@ const FPS: u32 = 15;
 /// How long ago what has been looked at came, of who keeps up.
 const LATE_MAX: Duration = Duration::from_millis(500);
 const MINUS: &str = "program?minus=me";
-/// What counts as being heard, a quarter of how loud a seat is.
-const HEARD: f64 = 0.02;
+/// From a seat's tone, between it and the next.
+const BESIDE_HZ: f64 = 60.0;
 
 async fn listen(node: &Node, user: &str) -> Watcher {
     Watcher::with_loss(node, MINUS, user, FPS, Box::new(|_| false)).await
@@ -44,12 +45,13 @@ async fn finish(mut watcher: Watcher) {
     watcher.viewer.video().assert_whole();
 }
 
-/// From the first packet on, this seat's voice was never to be heard.
+/// From the first packet on, none held this seat's voice: two at a time, which tell tones 60 Hz apart. Where other voices
+/// begin or end there is something of every frequency.
 fn assert_never_heard(watcher: &Watcher, seat: u8) {
-    let tenth = (HZ / 10.0) as usize;
-    for (at, part) in watcher.sound.samples.chunks_exact(tenth).enumerate() {
-        let level = level(part, tone_hz(seat));
-        assert!(level < HEARD, "{level:.4} of seat {seat} after {} ms", at * 100);
+    for (at, part) in watcher.sound.samples.chunks_exact(2 * PACKET).enumerate() {
+        let [below, own, above] = [-BESIDE_HZ, 0.0, BESIDE_HZ].map(|off| level(part, tone_hz(seat) + off));
+        let silent = SILENT.max(2.0 * below).max(2.0 * above);
+        assert!(own < silent, "{own:.4} of seat {seat} after {} ms", at * 40);
     }
 }
 
@@ -144,5 +146,95 @@ async fn a_host_alone_hears_silence_and_is_refused_where_the_program_is_their_pa
         .refused(&format!("whep/{MINUS}&user={HOST}"), offer.to_owned())
         .await;
     assert_eq!((status, &problem["field"]), (422, &json!("minus")), "{problem}");
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_whose_packets_are_the_program_is_not_sent_their_own_sound() {
+    let _turn = turn().await;
+    let node = Node::start(2, &[]).await;
+    let camera = Publisher::start(&node, Show::new(0, 640, 360, FPS)).await;
+    let mut zoe = Watcher::start(&node, "zoe", FPS).await;
+    zoe.until("the host's own media", |zoe| is_forwarded(zoe, &camera))
+        .await;
+    // they are, until the mixer is ready
+    let mut host = listen(&node, HOST).await;
+    tokio::join!(settle(&mut zoe, &[0]), settle(&mut host, &[]));
+
+    // and are again, where no mixer is let
+    node.patch_program(json!({ "mode": "passthrough" })).await;
+    host.until("the host's own media", |host| is_forwarded(host, &camera))
+        .await;
+    let (packets, pictures) = (host.viewer.audio().packets.len(), host.shot.number);
+    host.until("the picture alone", |host| {
+        is_forwarded(host, &camera)?;
+        let more = host.shot.number - pictures;
+        (more > 3 * FPS as usize)
+            .then_some(())
+            .ok_or(format!("{more} pictures"))
+    })
+    .await;
+    assert_eq!(
+        host.viewer.audio().packets.len(),
+        packets,
+        "the only voice is their own"
+    );
+    settle(&mut zoe, &[0]).await;
+    node.patch_program(json!({ "mode": "auto" })).await;
+    tokio::join!(settle(&mut zoe, &[0]), settle(&mut host, &[]));
+    assert!(host.viewer.audio().packets.len() > packets, "silence, mixed");
+    assert_never_heard(&host, 0);
+    finish(zoe).await;
+    finish(host).await;
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_guest_who_sits_down_moves_and_leaves_never_hears_themself() {
+    let _turn = turn().await;
+    let program = json!({ "mode": "mixed", "video": { "width": 320, "height": 180, "fps": FPS } });
+    let node = Node::with_room(2, json!({ "program": program }), &USERS[1..3]).await;
+    let publish = async |seat| {
+        let mut show = Show::new(seat, 320, 180, FPS);
+        if seat > 0 {
+            show.camera = Camera::None;
+        }
+        Publisher::start(&node, show).await
+    };
+    let _others = (publish(0).await, publish(2).await);
+    let mut zoe = Watcher::start(&node, "zoe", FPS).await;
+    let mut amy = listen(&node, "amy").await;
+    settle(&mut amy, &[0, 2]).await;
+    let _amy = publish(1).await;
+    tokio::join!(settle(&mut zoe, &[0, 1, 2]), settle(&mut amy, &[0, 2]));
+    // in the midst of their own voice
+    let mut again = listen(&node, "amy").await;
+    tokio::join!(
+        settle(&mut zoe, &[0, 1, 2]),
+        settle(&mut amy, &[0, 2]),
+        settle(&mut again, &[0, 2]),
+    );
+    for (from, to, policy) in [(1, 3, "abort"), (3, 2, "swap")] {
+        let path = format!("/v1/rooms/{ROOM}/seats/{from}/move");
+        let to = json!({ "to": to, "policy": policy });
+        node.call(Method::POST, &path, Some(to)).await;
+        tokio::join!(
+            settle(&mut zoe, &[0, 1, 2]),
+            settle(&mut amy, &[0, 2]),
+            settle(&mut again, &[0, 2]),
+        );
+    }
+    node.unseat(2).await;
+    tokio::join!(
+        settle(&mut zoe, &[0, 2]),
+        settle(&mut amy, &[0, 2]),
+        settle(&mut again, &[0, 2]),
+    );
+    for watcher in [&amy, &again] {
+        assert_never_heard(watcher, 1);
+    }
+    for watcher in [zoe, amy, again] {
+        finish(watcher).await;
+    }
     node.stop().await;
 }
