@@ -8,7 +8,8 @@
 //! ```
 //! [`Publication`] owns what is per publisher: demultiplexing, loss, feedback, keyframe broker. [`Feed`] is what one worker
 //! keeps of a source: rings that serve starts and retransmissions. [`Viewer`] owns what is per viewer: a seat plan (`slots`),
-//! and per m-line an outgoing stream (`outgoing`) whose numbering (`switcher`) goes on over layers and sources.
+//! and per m-line an outgoing stream (`outgoing`) whose numbering (`switcher`) goes on over layers and sources. What a program
+//! says of whose voice is where in its sound (`voices`) keeps a listener's own from them.
 
 mod batch;
 mod clock;
