@@ -23,7 +23,7 @@ use utoipa::{IntoParams, ToSchema};
 pub(super) struct WatchProgram {
     /// `me`: without one's own voice, while one is on a seat. In mode `auto` the program of a host who listens so is mixed.
     /// In mode `passthrough` it is the host's own packets, as they are: there is nothing to leave out for others, and for
-    /// the host nothing else in it, so they are refused (`invalid_argument`).
+    /// the host nothing else in it, so they are refused (`invalid_argument`), and hear nothing when they were there before.
     minus: Option<String>,
     /// With a service token: who watches.
     user: Option<String>,

@@ -23,7 +23,6 @@
 
 mod actor;
 mod audience;
-mod composed;
 mod explain;
 mod inbox;
 mod placement;

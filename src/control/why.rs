@@ -1,88 +1,60 @@
 //! Why a room's program is mixed, or is the host's own packets, in words: everything that stands in the way of the host's
 //! packets, not only the first. Pure: facts in, sentences' parts out; the decision itself is the program's.
 
-use crate::forward::{SourceInfo, SourceKind};
-use crate::mix::layout::{Layout, Template};
-use crate::program::Obstacle;
-use crate::room::{HOST_SEAT, ProgramMode};
-use crate::rtp::Codec;
+use crate::forward::SourceKind;
+use crate::mix::layout::Alteration;
+use crate::program::{self, Conditions, Obstacle, Reason};
+use crate::room::ProgramMode;
+use crate::rtp::{Codec, MediaKind};
 
 /// What a program is made of, and how it is wanted.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Facts<'a> {
     pub mode: ProgramMode,
-    pub layout: &'a Layout,
-    /// All seats' sources.
-    pub sources: &'a [SourceInfo],
+    pub conditions: Conditions<'a>,
     /// The host's picture and sound are coming in.
     pub host_flows: bool,
-    /// Somebody listens without their own voice.
-    pub left_out: bool,
     /// What the program itself says is in the way of the host's packets.
     pub obstacle: Option<Obstacle>,
 }
 
 /// What has to be composed, each without a full stop. Empty: nothing, the host's own packets would do.
 pub(super) fn obstacles(facts: Facts) -> Vec<String> {
-    let mut found = Vec::new();
-    let connected = || facts.sources.iter().filter(|source| source.connected);
-    let is_host = |source: &SourceInfo| source.seat == HOST_SEAT && source.kind == SourceKind::Camera;
-    match connected().find(|source| is_host(source)) {
-        Some(host) => of_host(host, facts.host_flows, &mut found),
-        None => found.push("the host's camera is not connected".to_owned()),
-    }
-    for other in connected().filter(|source| !is_host(source)) {
-        let what = match other.kind {
-            SourceKind::Screen => "screen",
-            SourceKind::Camera | SourceKind::Program => "camera",
-        };
-        found.push(format!("the {what} of seat {} is shown, too", other.seat.0));
-    }
-    of_layout(facts, &mut found);
-    if facts.left_out {
-        found.push("somebody listens without their own voice".to_owned());
+    let mut found: Vec<String> = facts.conditions.reasons().map(in_words).collect();
+    let is_of_host = |reason| matches!(reason, Reason::NotConnected | Reason::Missing(_) | Reason::Muted(_));
+    if !facts.host_flows && !facts.conditions.reasons().any(is_of_host) {
+        found.push(NOTHING_COMES.to_owned());
     }
     found
 }
 
-fn of_host(host: &SourceInfo, flows: bool, found: &mut Vec<String>) {
-    for (device, what, codec, wanted, permitted) in [
-        ("camera", "picture", host.video, Codec::H264, host.permission.video),
-        ("microphone", "sound", host.audio, Codec::Opus, host.permission.audio),
-    ] {
-        match codec {
-            None => found.push(format!("the host sends no {what}")),
-            Some(codec) if codec != wanted => {
-                let (codec, wanted) = (codec_name(codec), codec_name(wanted));
-                found.push(format!("the host's {what} is {codec}, not {wanted}"));
-            }
-            Some(_) if !permitted => found.push(format!("the host's {device} is muted or locked")),
-            Some(_) => {}
-        }
-    }
-    let is_whole = host.video.is_some() && host.audio.is_some();
-    if is_whole && host.permission.video && host.permission.audio && !flows {
-        found.push("nothing comes of the host's picture or sound".to_owned());
-    }
-}
+const NOTHING_COMES: &str = "nothing comes of the host's picture or sound";
+const OTHER_SIZE: &str = "the host's picture has another size than is set for the program";
 
-fn of_layout(facts: Facts, found: &mut Vec<String>) {
-    let layout = facts.layout;
-    let lines = [
-        (
-            matches!(layout.template, Template::Custom(_)),
-            "the layout places its tiles itself",
-        ),
-        (layout.labelled(1), "the layout has a label on every tile"),
-        (!layout.watermarks.is_empty(), "the layout has a watermark"),
-        (layout.volume(HOST_SEAT) != 1.0, "the layout changes the host's volume"),
-    ];
-    found.extend(
-        lines
-            .iter()
-            .filter(|(holds, _)| *holds)
-            .map(|(_, why)| (*why).to_owned()),
-    );
+fn in_words(reason: Reason) -> String {
+    let what = |kind| match kind {
+        MediaKind::Audio => "sound",
+        MediaKind::Video => "picture",
+    };
+    let said = match reason {
+        Reason::NotConnected => "the host's camera is not connected",
+        Reason::Missing(kind) => return format!("the host sends no {}", what(kind)),
+        Reason::Codec(kind, codec) => {
+            let (codec, wanted) = (codec_name(codec), codec_name(program::codec(kind)));
+            return format!("the host's {} is {codec}, not {wanted}", what(kind));
+        }
+        Reason::Muted(MediaKind::Audio) => "the host's microphone is muted or locked",
+        Reason::Muted(MediaKind::Video) => "the host's camera is muted or locked",
+        Reason::Shown(seat, SourceKind::Screen) => return format!("the screen of seat {} is shown, too", seat.0),
+        Reason::Shown(seat, _) => return format!("the camera of seat {} is shown, too", seat.0),
+        Reason::Layout(Alteration::Tiles) => "the layout places its tiles itself",
+        Reason::Layout(Alteration::Labels) => "the layout has a label on every tile",
+        Reason::Layout(Alteration::Watermark) => "the layout has a watermark",
+        Reason::Layout(Alteration::HostVolume) => "the layout changes the host's volume",
+        Reason::Listener => "somebody listens without their own voice",
+        Reason::Size => OTHER_SIZE,
+    };
+    said.to_owned()
 }
 
 /// Why it is mixed now.
@@ -91,9 +63,9 @@ pub(super) fn mixed(facts: Facts) -> String {
     match facts.mode {
         ProgramMode::Mixed => "its mode is \"mixed\"".to_owned(),
         _ if obstacles.is_empty() => match facts.obstacle {
-            Some(Obstacle::Size) => "the host's picture has another size than is set for the program",
+            Some(Obstacle::Size) => OTHER_SIZE,
             Some(Obstacle::Format) => "the host's pictures come in another order than they are shown in",
-            Some(Obstacle::Silent) => "nothing comes of the host's picture or sound",
+            Some(Obstacle::Silent) => NOTHING_COMES,
             _ => "something had to be composed a moment ago; the host's packets are forwarded again soon",
         }
         .to_owned(),
@@ -130,9 +102,9 @@ pub(super) fn codec_name(codec: Codec) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control::composed::is_host_alone;
-    use crate::forward::{SeatIndex, SourceId};
-    use crate::mix::layout::Labels;
+    use crate::forward::{SeatIndex, SourceId, SourceInfo};
+    use crate::mix::layout::{Labels, Layout};
+    use crate::room::HOST_SEAT;
 
     fn source(seat: u8, kind: SourceKind) -> SourceInfo {
         SourceInfo {
@@ -144,16 +116,20 @@ mod tests {
     fn facts<'a>(mode: ProgramMode, layout: &'a Layout, sources: &'a [SourceInfo]) -> Facts<'a> {
         Facts {
             mode,
-            layout,
-            sources,
+            conditions: Conditions {
+                layout,
+                sources,
+                listens: false,
+                size: None,
+                host_size: None,
+            },
             host_flows: true,
-            left_out: false,
             obstacle: None,
         }
     }
 
     #[test]
-    fn every_obstacle_is_named_and_whatever_has_one_is_mixed() {
+    fn every_obstacle_is_named() {
         let host = source(0, SourceKind::Camera);
         let labelled = Layout {
             labels: Labels::Always,
@@ -207,7 +183,6 @@ mod tests {
         for (layout, sources, expected) in cases {
             let facts = facts(ProgramMode::Auto, layout, &sources);
             assert_eq!(obstacles(facts), expected);
-            assert_eq!(is_host_alone(layout, &sources), expected.is_empty(), "{expected:?}");
         }
     }
 

@@ -16,6 +16,17 @@ use std::sync::Arc;
 /// The host's.
 const HOST: SeatIndex = SeatIndex(0);
 
+/// What a layout makes of a host who is alone that they are not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Alteration {
+    /// In places of its own.
+    Tiles,
+    /// On every tile.
+    Labels,
+    Watermark,
+    HostVolume,
+}
+
 /// How a picture fills a rectangle of another shape.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Fit {
@@ -272,12 +283,16 @@ impl Layout {
         }
     }
 
-    /// Nothing to compose by the layout: a host who is alone is shown and heard as they are. Every template shows them on
-    /// the whole canvas, background and guests' volumes do nothing yet, and labels come with the second tile.
-    pub fn is_default(&self) -> bool {
-        let placed = matches!(self.template, Template::Custom(_));
-        let labelled = self.labelled(1);
-        !placed && !labelled && self.watermarks.is_empty() && self.volume(HOST) == 1.0
+    /// What there is to compose by the layout, though a host is alone. Every template shows them on the whole canvas,
+    /// background and guests' volumes do nothing yet, and labels come with the second tile.
+    pub fn alterations(&self) -> impl Iterator<Item = Alteration> + use<> {
+        let all = [
+            (matches!(self.template, Template::Custom(_)), Alteration::Tiles),
+            (self.labelled(1), Alteration::Labels),
+            (!self.watermarks.is_empty(), Alteration::Watermark),
+            (self.volume(HOST) != 1.0, Alteration::HostVolume),
+        ];
+        all.into_iter().filter_map(|(is_so, what)| is_so.then_some(what))
     }
 
     /// Whether so many tiles carry names.

@@ -6,14 +6,15 @@
 //! of the frame rate, sound every 20 ms. What comes late is left out (a picture) or made up for (sound); when the thread
 //! itself is late, pictures are skipped, sound is caught up.
 
-use super::elastic::{self, Elastic, Facts};
+use super::elastic::{self, Elastic, Facts, Obstacle};
 use super::host::{Host, Passing};
 use super::input::{Input, Shown};
 use super::mixing::{Inputs, Mixing};
 use super::output::{Output, Sent};
+use super::reasons::{Conditions, is_host};
 use super::{Making, Plan, Sink, Status};
-use crate::forward::{FeedUpdate, LayerIndex, SourceId, SourceInfo, SourceKind, Voice};
-use crate::room::{HOST_SEAT, ProgramMode};
+use crate::forward::{FeedUpdate, LayerIndex, SourceId, SourceInfo, Voice};
+use crate::room::ProgramMode;
 use crate::rtp::{Codec, MediaKind, NtpClock, PacketView, h264};
 use crate::telemetry::ProgramMetrics;
 use std::collections::{BTreeMap, BTreeSet, btree_map::Entry};
@@ -404,26 +405,26 @@ impl Core {
     }
 
     fn facts(&self) -> Facts {
-        let mut connected = self.plan.sources.iter().filter(|source| source.connected);
-        let host = connected.clone().find(|source| is_host(source));
-        let wanted = self.plan.settings.video.size;
-        let size = |host: &SourceInfo| self.inputs.get(&host.id)?.size_for(wanted);
+        let mut conditions = Conditions {
+            layout: &self.plan.layout,
+            sources: &self.plan.sources,
+            listens: !self.plan.listeners.is_empty(),
+            size: self.plan.settings.video.size,
+            host_size: None,
+        };
+        let host = conditions.host();
+        let input = host.and_then(|host| self.inputs.get(&host.id));
+        conditions.host_size = input.and_then(|input| input.size_for(conditions.size));
+        let stands = |obstacle| conditions.reasons().any(|reason| reason.obstacle() == obstacle);
         Facts {
             forced: self.plan.settings.mode == ProgramMode::Mixed,
-            composing: connected.any(|source| !is_host(source))
-                || !self.plan.layout.is_default()
-                || !self.plan.listeners.is_empty(),
+            composing: stands(Obstacle::Composing),
             needs_keyframes: self.plan.needs_keyframes,
             host: host.map(|host| elastic::Host {
                 source: host.id,
-                muted: self.interrupted.contains(&true) || !host.permission.video || !host.permission.audio,
-                suits: host.video == Some(Codec::H264) && host.audio == Some(Codec::Opus) && !self.reorders,
-                fits: wanted.is_none_or(|wanted| {
-                    let size = size(host);
-                    size.is_none_or(|(width, height)| {
-                        (usize::from(width), usize::from(height)) == (wanted.width(), wanted.height())
-                    })
-                }),
+                muted: self.interrupted.contains(&true) || stands(Obstacle::Muted),
+                suits: !self.reorders && !stands(Obstacle::Format),
+                fits: !stands(Obstacle::Size),
             }),
         }
     }
@@ -471,8 +472,4 @@ fn settings(plan: &Plan) -> elastic::Settings {
 
 fn index(kind: MediaKind) -> usize {
     usize::from(kind == MediaKind::Video)
-}
-
-fn is_host(source: &SourceInfo) -> bool {
-    source.seat == HOST_SEAT && source.kind == SourceKind::Camera
 }

@@ -8,10 +8,11 @@
 //!                             voice ─────────────▶ mixer ─┬─▶ encoder ─┤
 //!                                                         └─▶ minus ───┘
 //! ```
-//! `elastic` decides who makes the program, `mixing` makes it of many with `picture` and `sound`, `voices` says whose voices are
-//! in it, `core` ties them together, `ladder` says what is given up when the thread can't keep up; all are written against
-//! time as an argument, and this file is the thread around them. What it should be comes in as a [`Plan`], whole, whenever it changes; how it is doing goes out
-//! as a [`Status`]. `cost` estimates what mixing takes of the node, `budget` is what all rooms have reserved of it.
+//! `elastic` decides who makes the program, by what `reasons` say and what flows; `mixing` makes it of many with `picture` and
+//! `sound`, `voices` says whose voices are in it, `core` ties them together, `ladder` says what is given up when the thread
+//! can't keep up; all are written against time as an argument, and this file is the thread around them. What it should be
+//! comes in as a [`Plan`], whole, whenever it changes; how it is doing goes out as a [`Status`]. `cost` estimates what mixing
+//! takes of the node, `budget` is what all rooms have reserved of it.
 //! Time base: the monotonic clock, read once per turn; a picture shows what was due at its time, and its RTP timestamp and
 //! the sender reports say that time on the node's clock.
 
@@ -29,6 +30,7 @@ mod mixing;
 mod output;
 mod picture;
 mod plan;
+mod reasons;
 mod scene;
 mod sei;
 mod sound;
@@ -41,6 +43,7 @@ pub use cost::{Cores, Sized, cost};
 pub use elastic::Obstacle;
 pub use ladder::Step;
 pub use plan::{Plan, Seated};
+pub use reasons::{Conditions, Reason, codec};
 
 use self::core::{Core, NoMixer};
 use crate::forward::{FeedDescription, FeedUpdate, LayerIndex, SourceId};

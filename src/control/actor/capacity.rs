@@ -5,12 +5,11 @@
 //! camera goes off) is mixed all the same, with what there is.
 
 use super::Actor;
-use crate::control::composed::is_composed;
 use crate::control::program::Making;
 use crate::control::reconcile::sources;
 use crate::forward::{SeatIndex, SourceId, SourceInfo, View};
 use crate::mix::layout::Layout;
-use crate::program::{Cores, Shortage, Sized, cost};
+use crate::program::{Conditions, Cores, Shortage, Sized, cost};
 use crate::room::{Capacity, Code, Command, Desired, Principal, ProgramMode, ProgramSettings, Refusal};
 use std::time::Duration;
 
@@ -135,16 +134,24 @@ impl Actor {
         }
         let sources = self.awaited_sources(&desired, wish.newcomers);
         let infos: Vec<SourceInfo> = sources.iter().map(|(source, _)| source.clone()).collect();
-        let host_size = self.host_size();
-        let listens = wish.listens && wish.settings.mode == ProgramMode::Auto;
-        let becomes = listens || is_composed(wish.settings, wish.layout, &infos, host_size);
-        // it also goes on for a while when nothing is left to compose
-        let may_be = matches!(wish.settings.mode, ProgramMode::Auto | ProgramMode::Mixed);
-        let goes_on = may_be && self.making() == Making::Mixed;
-        if !becomes && !goes_on {
+        let video = &wish.settings.video;
+        let conditions = Conditions {
+            layout: wish.layout,
+            sources: &infos,
+            listens: wish.listens,
+            size: video.size,
+            // until it is known, it may be any
+            host_size: Some(self.host_size().unwrap_or_default()),
+        };
+        let is_mixed = match wish.settings.mode {
+            ProgramMode::Off | ProgramMode::Passthrough => false,
+            ProgramMode::Mixed => true,
+            // it also goes on for a while when nothing is left to compose
+            ProgramMode::Auto => conditions.reasons().next().is_some() || self.making() == Making::Mixed,
+        };
+        if !is_mixed {
             return Cores::default();
         }
-        let video = &wish.settings.video;
         let canvas = video.size.unwrap_or(self.program_size.size());
         cost(canvas, video.fps, wish.layout, &sources)
     }

@@ -5,7 +5,7 @@ use crate::control::program::{Facts, Making};
 use crate::control::reconcile::sources;
 use crate::control::why;
 use crate::forward::{SeatIndex, SourceId, SourceInfo, SourceKind, View};
-use crate::program::{self as made, Handle, Plan, Seated, Step};
+use crate::program::{self as made, Conditions, Handle, Plan, Seated, Step};
 use crate::room::{Desired, HOST_SEAT, ProgramMode, SourceStatus, UserId};
 use crate::rtp::Codec;
 use std::collections::BTreeSet;
@@ -141,10 +141,15 @@ impl Actor {
         let sources = sources(&desired, &self.actual);
         let facts = why::Facts {
             mode: settings.program.mode,
-            layout: &settings.layout,
-            sources: &sources,
+            conditions: Conditions {
+                layout: &settings.layout,
+                sources: &sources,
+                listens: !self.listeners(&sources).is_empty(),
+                size: settings.program.video.size,
+                // which of the host's encodings it would be is the program's to know
+                host_size: None,
+            },
             host_flows: self.host_camera().is_some_and(|camera| camera.video && camera.audio),
-            left_out: !self.listeners(&sources).is_empty(),
             obstacle: match self.program.as_ref().map(|program| program.handle.status().making) {
                 Some(made::Making::Mixed(obstacle)) => obstacle,
                 _ => None,
