@@ -199,7 +199,7 @@ impl Mixing {
             return (None, None);
         }
         self.set_scene(plan, clock, inputs, at);
-        let newest = self.draw(inputs, drawn, at, sink);
+        let newest = self.draw(inputs, drawn, self.shown_until(at), sink);
         if begins && self.is_awaited(inputs, now) {
             return (None, None);
         }
@@ -208,6 +208,14 @@ impl Mixing {
             self.metrics.pictures.inc();
         }
         (encoded.map(|encoded| (encoded, at)), newest)
+    }
+
+    /// The picture of `at` shows what is nearest to it: sources are late by half a frame at most, or early by as much, which
+    /// keeps them as close to their voices as can be. What is due from the end on is not shown twice.
+    fn shown_until(&self, at: Instant) -> Instant {
+        let nearest = at + self.picture.interval() / 2;
+        let end = self.until.and_then(|until| until.picture);
+        end.map_or(nearest, |end| nearest.min(end - Duration::from_nanos(1)))
     }
 
     /// What is shown has changed, or the clock on it: tiles that are drawn anew begin with the last picture there was.

@@ -136,14 +136,16 @@ impl Picture {
         true
     }
 
-    /// The next picture shows what is due from `from` on, and is a keyframe.
+    /// The next picture is that of `from`, and a keyframe.
     pub fn begin(&mut self, from: Instant) {
-        // a quarter of a frame late: a source whose frames are due just then is not missed by a hair now and then
-        let fps = self.ladder.step().fps.max(1);
-        let quarter = Duration::from_secs(1) / fps / 4;
-        self.grid = Grid::new(from + quarter, fps);
+        self.grid = Grid::new(from, self.ladder.step().fps);
         self.last_encoded = None;
         self.demand_keyframe();
+    }
+
+    /// From one picture to the next.
+    pub fn interval(&self) -> Duration {
+        Duration::from_secs(1) / self.ladder.step().fps.max(1)
     }
 
     /// The next picture is a keyframe, however young the last one is.
