@@ -254,10 +254,12 @@ impl Outgoing {
 
     /// Where what is left out is in the packets of this number, of any layer of the source shown.
     fn voice(&self, source: SourceId, input: &FeedTrack, sequence: u64) -> Voice {
-        if self.left_out.contains(&source) {
-            return Voice::Everywhere;
+        match self.left_out.as_slice() {
+            // nearly everybody
+            [] => Voice::Nowhere,
+            left_out if left_out.contains(&source) => Voice::Everywhere,
+            left_out => input.voices.of(left_out, sequence),
         }
-        input.voices.of(&self.left_out, sequence)
     }
 
     /// Reports and starts that are due without a packet. The feed is that of the source shown.
