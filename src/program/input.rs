@@ -83,8 +83,8 @@ pub(super) struct Video {
     /// The layers that were said to be of use.
     taken: Option<[LayerIndex; 2]>,
     decoder: Box<dyn VideoDecoder>,
-    /// The decoder's last picture, if it is not shown yet: decoded when it came, and one at a time, for a copy would cost more
-    /// than the wait.
+    /// The decoder's last picture, if it is not shown yet: decoded when it came, and no more than one, for a copy would cost
+    /// more than the wait.
     ready: Option<Decoded>,
     /// What is to be decoded next.
     waiting: VecDeque<Waiting>,
@@ -391,12 +391,15 @@ impl Video {
         self.shown && !self.is_behind(now)
     }
 
-    /// There is a frame to decode before it is due, and room for it: for one, in the decoder. None that is due `until` then or
+    /// There is a frame to decode before it is due, and room for it: for one that is due behind `next`, in the decoder. Those
+    /// up to there take one another's place, for the next picture shows the last of them. None that is due `until` then or
     /// later, where there is an end.
-    pub fn can_decode_ahead(&self, until: Option<Instant>) -> bool {
-        let next = self.waiting.front();
-        let is_wanted = |next: &Waiting| until.is_none_or(|until| next.due.is_none_or(|due| due < until));
-        self.held.is_none() && self.ready.is_none() && next.is_some_and(is_wanted)
+    pub fn can_decode_ahead(&self, next: Instant, until: Option<Instant>) -> bool {
+        let is_wanted = |frame: &Waiting| {
+            let has_room = self.ready.is_none() || frame.is_due(next);
+            has_room && until.is_none_or(|until| frame.due.is_none_or(|due| due < until))
+        };
+        self.held.is_none() && self.waiting.front().is_some_and(is_wanted)
     }
 
     /// What is due at `at` is decoded, and the newest picture of it handed to `draw`, if there is one. `patiently`: not more

@@ -3,7 +3,7 @@
 
 use super::Plan;
 use super::absence::Absences;
-use super::input::{Input, Shown};
+use super::input::{Input, Shown, Video};
 use super::ladder::Change;
 use super::picture::Picture;
 use super::scene::{self, Scenery};
@@ -244,12 +244,14 @@ impl Mixing {
     pub fn decode_ahead(&mut self, inputs: &mut Inputs) {
         // what lies behind the end may be needed once more, by a mixer that comes later
         let Some(until) = self.until else { return };
-        let videos = inputs.values_mut().filter_map(|input| input.video.as_mut());
-        let mut videos = videos.filter(|video| video.can_decode_ahead(until.picture));
-        if let Some(video) = videos.next() {
+        let next = self.shown_until(self.picture.grid.next());
+        let can = |video: &Video| video.can_decode_ahead(next, until.picture);
+        let mut videos = inputs.values_mut().filter_map(|input| input.video.as_mut());
+        if let Some(video) = videos.find(|video| can(video)) {
             video.decode_next();
         }
-        self.is_behind = videos.next().is_some();
+        let mut videos = inputs.values().filter_map(|input| input.video.as_ref());
+        self.is_behind = videos.any(can);
     }
 
     /// Decodes what is due and draws it. Returns the newest frame of it.

@@ -39,6 +39,11 @@ impl Camera {
         self.input.video.as_mut().expect("H.264 is decoded")
     }
 
+    /// The next picture is that of `next`, and there is no end.
+    fn can_decode_ahead(&mut self, next: Instant) -> bool {
+        self.video().can_decode_ahead(next, None)
+    }
+
     /// What is seen at this time, if it was not seen before.
     fn show(&mut self, at: Instant) -> Option<Shown> {
         let mut seen = 0;
@@ -52,15 +57,14 @@ impl Camera {
 fn a_frame_is_decoded_when_it_comes_and_seen_when_it_is_due() {
     let mut camera = Camera::new();
     let first = camera.send();
-    assert!(camera.video().can_decode_ahead(None));
+    assert!(camera.can_decode_ahead(first));
     camera.video().decode_next();
     let shown = camera.show(first).expect("nobody waits for the first picture");
     assert_eq!((shown.begun, shown.due), (Some(first), None));
     for _ in 0..20 {
         let arrival = camera.send();
-        assert!(camera.video().can_decode_ahead(None));
+        assert!(camera.can_decode_ahead(arrival));
         camera.video().decode_next();
-        assert!(!camera.video().can_decode_ahead(None), "the decoder keeps one picture");
         assert_eq!(camera.show(arrival), None, "it is not due yet");
         let due = camera.video().ready.and_then(|ready| ready.due).expect("decoded");
         let delay = due - arrival;
@@ -92,14 +96,34 @@ fn what_was_not_decoded_ahead_is_decoded_when_it_is_due() {
 }
 
 #[test]
+fn what_the_next_picture_will_not_show_makes_room() {
+    let mut camera = Camera::new();
+    let first = camera.send();
+    camera.show(first).expect("the first picture");
+    let arrivals: Vec<Instant> = (0..3).map(|_| camera.send()).collect();
+    let dues: Vec<Instant> = camera.video().waiting.iter().filter_map(|frame| frame.due).collect();
+    // a picture for two frames
+    let next = dues[1];
+    for _ in 0..2 {
+        assert!(camera.can_decode_ahead(next));
+        camera.video().decode_next();
+    }
+    assert!(!camera.can_decode_ahead(next), "the decoder keeps one picture");
+    let shown = camera.show(next).expect("both are due");
+    assert_eq!((shown.arrival, shown.due), (arrivals[1], Some(dues[1])));
+    assert!(camera.can_decode_ahead(next));
+}
+
+#[test]
 fn nothing_from_the_end_on_is_decoded_ahead() {
     let mut camera = Camera::new();
     let first = camera.send();
     camera.show(first).expect("the first picture");
     camera.send();
     let due = camera.video().waiting[0].due.expect("the second has its time");
-    assert!(!camera.video().can_decode_ahead(Some(due)));
-    assert!(camera.video().can_decode_ahead(Some(due + Duration::from_nanos(1))));
+    let behind = due + Duration::from_nanos(1);
+    assert!(!camera.video().can_decode_ahead(behind, Some(due)));
+    assert!(camera.video().can_decode_ahead(behind, Some(behind)));
 }
 
 #[test]
@@ -122,7 +146,7 @@ fn what_is_held_goes_on_from_its_keyframe() {
     let mut last = camera.next;
     for _ in 0..10 {
         last = camera.send();
-        assert!(!camera.video().can_decode_ahead(None));
+        assert!(!camera.can_decode_ahead(last));
         assert_eq!(camera.show(last + Duration::from_secs(1)), None);
     }
     camera.input.release();
