@@ -5,8 +5,7 @@
 //! installed, each variant is run under it twice, with more and fewer rounds; the difference is the instructions per packet.
 
 use costage::forward::{
-    Batch, Feed, FeedDescription, FeedUpdate, Feeds, LayerIndex, Permission, Seal, SeatIndex, SourceId, SourceInfo,
-    SourceKind, View, Viewer,
+    Batch, Feed, FeedDescription, FeedUpdate, Feeds, LayerIndex, Seal, SeatIndex, SourceId, SourceInfo, View, Viewer,
 };
 use costage::rtp::parameters::{Feedback, SendCodec, SendParameters, SendSlot, SendTrack};
 use costage::rtp::{Codec, Extension, ExtensionMap, MediaKind, Meta, PacketView};
@@ -101,19 +100,8 @@ impl Bench {
             },
         );
         let source = SourceInfo {
-            id: SOURCE,
-            seat: SeatIndex(0),
-            kind: SourceKind::Camera,
             user: "host".into(),
-            worker: 0,
-            audio: Some(Codec::Opus),
-            video: Some(Codec::H264),
-            layers: 1,
-            permission: Permission {
-                audio: true,
-                video: true,
-            },
-            connected: true,
+            ..SourceInfo::camera(SOURCE, SeatIndex(0))
         };
         let viewers = (0..viewers).map(|_| {
             let mut viewer = Viewer::new(parameters(), View::Program { leave_out: None }, 1, now);

@@ -267,23 +267,12 @@ fn recalled(remembered: &[(SourceId, u8)], id: SourceId) -> u8 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::forward::Permission;
 
     fn source(id: u64, seat: u8, kind: SourceKind, user: &str) -> SourceInfo {
         SourceInfo {
-            id: SourceId(id),
-            seat: SeatIndex(seat),
             kind,
             user: user.into(),
-            worker: 0,
-            audio: Some(Codec::Opus),
-            video: Some(Codec::H264),
-            layers: 1,
-            permission: Permission {
-                audio: true,
-                video: true,
-            },
-            connected: true,
+            ..SourceInfo::camera(SourceId(id), SeatIndex(seat))
         }
     }
 

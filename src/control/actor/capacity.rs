@@ -143,13 +143,7 @@ impl Actor {
             // until it is known, it may be any
             host_size: Some(self.host_size().unwrap_or_default()),
         };
-        let is_mixed = match wish.settings.mode {
-            ProgramMode::Off | ProgramMode::Passthrough => false,
-            ProgramMode::Mixed => true,
-            // it also goes on for a while when nothing is left to compose
-            ProgramMode::Auto => conditions.reasons().next().is_some() || self.making() == Making::Mixed,
-        };
-        if !is_mixed {
+        if !is_mixed(wish.settings.mode, conditions, self.making()) {
             return Cores::default();
         }
         let canvas = video.size.unwrap_or(self.program_size.size());
@@ -186,3 +180,51 @@ impl Actor {
 
 /// Guest seats of a room at most.
 const GUESTS_MAX: usize = 15;
+
+/// The mixer will be needed, by a program that is made so now.
+fn is_mixed(mode: ProgramMode, conditions: Conditions, now: Making) -> bool {
+    match mode {
+        ProgramMode::Off | ProgramMode::Passthrough => false,
+        ProgramMode::Mixed => true,
+        // it also goes on for a while when nothing is left to compose
+        ProgramMode::Auto => conditions.reasons().next().is_some() || now == Making::Mixed,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mix::picture::Size;
+
+    #[test]
+    fn modes_sizes_and_guests_decide() {
+        let camera = |seat: u8| SourceInfo::camera(SourceId(u64::from(seat)), SeatIndex(seat));
+        let layout = Layout::default();
+        let mixed = |mode, size, sources: &[SourceInfo], listens, now| {
+            let conditions = Conditions {
+                layout: &layout,
+                sources,
+                listens,
+                size,
+                host_size: Some((640, 360)),
+            };
+            is_mixed(mode, conditions, now)
+        };
+        let (host, both) = ([camera(0)], [camera(0), camera(1)]);
+        let auto = |size, sources: &[SourceInfo]| mixed(ProgramMode::Auto, size, sources, false, Making::Passthrough);
+        assert!(!auto(None, &host));
+        assert!(!auto(Size::even(640, 360), &host));
+        assert!(auto(Size::even(1280, 720), &host), "it is scaled");
+        assert!(auto(None, &both));
+        assert!(auto(None, &[]));
+        assert!(mixed(ProgramMode::Auto, None, &host, true, Making::Passthrough));
+        assert!(
+            mixed(ProgramMode::Auto, None, &host, false, Making::Mixed),
+            "it goes on"
+        );
+        assert!(mixed(ProgramMode::Mixed, None, &host, false, Making::Unwatched));
+        for mode in [ProgramMode::Passthrough, ProgramMode::Off] {
+            assert!(!mixed(mode, Size::even(1280, 720), &both, true, Making::Mixed));
+        }
+    }
+}
