@@ -16,7 +16,7 @@ const LISTEN: usize = 4_800;
 
 /// In seconds: how long a beep or a flash lasts, and how far apart they are.
 const BEEP_S: f64 = 0.1;
-const PERIOD_S: f64 = 1.0;
+pub const PERIOD_S: f64 = 1.0;
 
 /// The tone of a seat; none is a multiple of another.
 pub fn tone_hz(seat: u8) -> f64 {

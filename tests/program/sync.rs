@@ -5,7 +5,7 @@ use crate::connection::{H264, OPUS};
 use crate::node::Node;
 use crate::publisher::{Camera, Drift, Hush, Microphone, Pause, Publisher, Show};
 use crate::relay::Loss;
-use crate::sound::beep_starts;
+use crate::sound::{PERIOD_S, beep_starts};
 use crate::turn;
 use crate::viewer::Stream;
 use crate::watcher::Watcher;
@@ -234,10 +234,13 @@ async fn clocks_that_drift_apart_are_followed() {
         let late = flashes.starts.len().saturating_sub(4);
         assert_together(&watcher, seat, &flashes.starts[late..]);
     }
-    let skews = skews(&watcher, &exaggerated.starts, &beeps(&watcher, 2));
+    // By its beeps alone: at which picture a flash begins may change by one, which is most of what may be wrong here.
+    let beeps = beeps(&watcher, 2);
     // the first may come before the switch to the mixer
-    let (first, last) = (skews[1], skews[skews.len() - 1]);
-    assert!((first - last).abs() <= SKEW, "further and further: {skews:.4?}");
+    let span_s = beeps[beeps.len() - 1] - beeps[1];
+    assert!(span_s > f64::from(SPAN_S) - 2.0 * PERIOD_S, "{beeps:.4?}");
+    let behind_s = span_s - (span_s / PERIOD_S).round() * PERIOD_S;
+    assert!(behind_s.abs() <= SKEW, "further and further: {behind_s:.4} s, {beeps:.4?}");
     watcher.finish().await;
     node.stop().await;
 }
