@@ -2,6 +2,7 @@
 //! one timeline, so they stay together. Pure but for its decoders.
 
 use super::Sink;
+use super::cadence::{Cadence, Slot};
 use crate::forward::{FeedUpdate, LayerIndex, SeatIndex, SourceInfo};
 use crate::mix::audio::{Block, PAIRS, Pulled, Voice};
 use crate::mix::codec::opus::OpusDecoder;
@@ -88,6 +89,7 @@ pub(super) struct Video {
     ready: Option<Decoded>,
     /// What is to be decoded next.
     waiting: VecDeque<Waiting>,
+    cadence: Cadence,
     /// Nothing is decoded: `waiting` has the pictures since the last keyframe, in so many bytes.
     held: Option<usize>,
     /// Buffers of frames that are done.
@@ -293,6 +295,7 @@ impl Video {
             decoder: codec::video_decoder(codec)?,
             ready: None,
             waiting: VecDeque::new(),
+            cadence: Cadence::default(),
             held: None,
             spare: Vec::new(),
             asked: None,
@@ -391,28 +394,30 @@ impl Video {
         self.shown && !self.is_behind(now)
     }
 
-    /// There is a frame to decode before it is due, and room for it: for one that is due behind `next`, in the decoder. Those
-    /// up to there take one another's place, for the next picture shows the last of them. None that is due `until` then or
-    /// later, where there is an end.
-    pub fn can_decode_ahead(&self, next: Instant, until: Option<Instant>) -> bool {
+    /// There is a frame to decode before it is due, and room for it: for one that is behind the `next` picture, in the decoder.
+    /// Those up to there take one another's place, for the next picture shows the last of them. What is due from the end on is
+    /// left, where there is one.
+    pub fn can_decode_ahead(&self, next: Slot) -> bool {
+        let last = self.cadence.last(next);
         let is_wanted = |frame: &Waiting| {
-            let has_room = self.ready.is_none() || frame.is_due(next);
-            has_room && until.is_none_or(|until| frame.due.is_none_or(|due| due < until))
+            let has_room = self.ready.is_none() || frame.is_due(last);
+            has_room && next.end.is_none_or(|end| frame.due.is_none_or(|due| due < end))
         };
         self.held.is_none() && self.waiting.front().is_some_and(is_wanted)
     }
 
-    /// What is due at `at` is decoded, and the newest picture of it handed to `draw`, if there is one. `patiently`: not more
+    /// What a picture shows is decoded, and the newest of it handed to `draw`, if there is something. `patiently`: not more
     /// at once than the packets that come meanwhile can wait for.
-    pub fn show(&mut self, at: Instant, patiently: bool, draw: impl FnOnce(PictureView)) -> Option<Shown> {
+    pub fn show(&mut self, slot: Slot, patiently: bool, draw: impl FnOnce(PictureView)) -> Option<Shown> {
         if self.held.is_some() {
             return None;
         }
-        let mut newest = self.ready.take_if(|ready| ready.due.is_none_or(|due| due <= at));
+        let last = self.cadence.last(slot);
+        let mut newest = self.ready.take_if(|ready| ready.due.is_none_or(|due| due <= last));
         let most = if patiently { CATCH_UP } else { usize::MAX };
         for _ in 0..most {
             let is_crowded = self.waiting.len() > WAITING_MAX;
-            if !is_crowded && !self.is_behind(at) {
+            if !is_crowded && !self.is_behind(last) {
                 break;
             }
             // several are due after a pause: only the last is seen
@@ -422,6 +427,9 @@ impl Video {
         let Decoded { arrival, due } = newest?;
         draw(self.decoder.last()?);
         self.shown = true;
+        if let Some(due) = due {
+            self.cadence.handle_shown(due, slot);
+        }
         let begun = self.begun.take();
         Some(Shown { arrival, begun, due })
     }

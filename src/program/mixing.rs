@@ -3,6 +3,7 @@
 
 use super::Plan;
 use super::absence::Absences;
+use super::cadence::Slot;
 use super::input::{Input, Shown, Video};
 use super::ladder::Change;
 use super::picture::Picture;
@@ -159,7 +160,12 @@ impl Mixing {
         sink: &mut impl Sink,
     ) -> bool {
         self.set_scene(plan, clock, inputs, now);
-        self.draw(inputs, drawn, now, sink);
+        let slot = Slot {
+            at: now,
+            interval: Duration::ZERO,
+            end: None,
+        };
+        self.draw(inputs, drawn, slot, sink);
         let mut videos = inputs.values().filter_map(|input| input.video.as_ref());
         self.is_behind = videos.any(|video| video.is_behind(now));
         !self.is_behind && !self.is_awaited(inputs, now)
@@ -199,7 +205,7 @@ impl Mixing {
             return (None, None);
         }
         self.set_scene(plan, clock, inputs, at);
-        let newest = self.draw(inputs, drawn, self.shown_until(at), sink);
+        let newest = self.draw(inputs, drawn, self.slot(at), sink);
         if begins && self.is_awaited(inputs, now) {
             return (None, None);
         }
@@ -210,12 +216,13 @@ impl Mixing {
         (encoded.map(|encoded| (encoded, at)), newest)
     }
 
-    /// The picture of `at` shows what is nearest to it: sources are late by half a frame at most, or early by as much, which
-    /// keeps them as close to their voices as can be. What is due from the end on is not shown twice.
-    fn shown_until(&self, at: Instant) -> Instant {
-        let nearest = at + self.picture.interval() / 2;
-        let end = self.until.and_then(|until| until.picture);
-        end.map_or(nearest, |end| nearest.min(end - Duration::from_nanos(1)))
+    /// The picture of `at`. What is due from the end on is not shown twice.
+    fn slot(&self, at: Instant) -> Slot {
+        Slot {
+            at,
+            interval: self.picture.interval(),
+            end: self.until.and_then(|until| until.picture),
+        }
     }
 
     /// What is shown has changed, or the clock on it: tiles that are drawn anew begin with the last picture there was.
@@ -242,10 +249,12 @@ impl Mixing {
 
     /// Decodes a frame that has come before it is due; the thread looks for packets between two of them.
     pub fn decode_ahead(&mut self, inputs: &mut Inputs) {
+        if self.until.is_none() {
+            return;
+        }
         // what lies behind the end may be needed once more, by a mixer that comes later
-        let Some(until) = self.until else { return };
-        let next = self.shown_until(self.picture.grid.next());
-        let can = |video: &Video| video.can_decode_ahead(next, until.picture);
+        let next = self.slot(self.picture.grid.next());
+        let can = |video: &Video| video.can_decode_ahead(next);
         let mut videos = inputs.values_mut().filter_map(|input| input.video.as_mut());
         if let Some(video) = videos.find(|video| can(video)) {
             video.decode_next();
@@ -254,12 +263,12 @@ impl Mixing {
         self.is_behind = videos.any(can);
     }
 
-    /// Decodes what is due and draws it. Returns the newest frame of it.
+    /// Decodes what a picture shows and draws it. Returns the newest frame of it.
     fn draw(
         &mut self,
         inputs: &mut Inputs,
         drawn: &mut BTreeSet<SourceId>,
-        at: Instant,
+        slot: Slot,
         sink: &mut impl Sink,
     ) -> Option<Shown> {
         let is_preparing = self.until.is_none();
@@ -275,7 +284,7 @@ impl Mixing {
             if let Some(layers) = tile.and_then(|tile| video.choose_layer(codec, Some(tile))) {
                 sink.want_layers(input.info.id, &layers);
             }
-            let shown = video.show(at, is_preparing, |decoded| {
+            let shown = video.show(slot, is_preparing, |decoded| {
                 if shows {
                     composer.draw(seat, source, decoded);
                 }

@@ -13,11 +13,12 @@
 //! can't keep up; all are written against time as an argument, and this file is the thread around them. What it should be
 //! comes in as a [`Plan`], whole, whenever it changes; how it is doing goes out as a [`Status`]. `cost` estimates what mixing
 //! takes of the node, `budget` is what all rooms have reserved of it.
-//! Time base: the monotonic clock, read once per turn; a picture shows what is due nearest to its time, and its RTP timestamp and
-//! the sender reports say that time on the node's clock.
+//! Time base: the monotonic clock, read once per turn; a picture shows what is due nearest to its time (`cadence`), and its RTP
+//! timestamp and the sender reports say that time on the node's clock.
 
 mod absence;
 mod budget;
+mod cadence;
 mod core;
 mod cost;
 mod elastic;

@@ -39,18 +39,24 @@ impl Camera {
         self.input.video.as_mut().expect("H.264 is decoded")
     }
 
-    /// The next picture is that of `next`, and there is no end.
+    /// Behind those of the next picture, which shows what is due by `next`.
     fn can_decode_ahead(&mut self, next: Instant) -> bool {
-        self.video().can_decode_ahead(next, None)
+        self.video().can_decode_ahead(slot(next, None))
     }
 
     /// What is seen at this time, if it was not seen before.
     fn show(&mut self, at: Instant) -> Option<Shown> {
         let mut seen = 0;
-        let shown = self.video().show(at, false, |_| seen += 1);
+        let shown = self.video().show(slot(at, None), false, |_| seen += 1);
         assert_eq!(seen, usize::from(shown.is_some()));
         shown
     }
+}
+
+/// Shows everything that is due by then.
+fn slot(at: Instant, end: Option<Instant>) -> Slot {
+    let interval = Duration::ZERO;
+    Slot { at, interval, end }
 }
 
 #[test]
@@ -122,8 +128,8 @@ fn nothing_from_the_end_on_is_decoded_ahead() {
     camera.send();
     let due = camera.video().waiting[0].due.expect("the second has its time");
     let behind = due + Duration::from_nanos(1);
-    assert!(!camera.video().can_decode_ahead(behind, Some(due)));
-    assert!(camera.video().can_decode_ahead(behind, Some(behind)));
+    assert!(!camera.video().can_decode_ahead(slot(behind, Some(due))));
+    assert!(camera.video().can_decode_ahead(slot(behind, Some(behind))));
 }
 
 #[test]
