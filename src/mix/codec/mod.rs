@@ -70,7 +70,8 @@ pub trait VideoEncoder: Send {
     /// The next picture, of the settings' size. `None`: the rate control left it out.
     fn encode(&mut self, picture: PictureView, keyframe: bool) -> Option<EncodedPicture<'_>>;
     fn set_bitrate(&mut self, bitrate_bps: u32);
-    /// Pictures a second from now on. `false`: more than the settings said, which needs a new encoder.
+    /// Pictures a second from now on. `false`: more than the level that was chosen by the settings, which needs a
+    /// new encoder.
     fn set_fps(&mut self, fps: u32) -> bool;
 }
 

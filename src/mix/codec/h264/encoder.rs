@@ -33,8 +33,9 @@ const LEVELS: [(ELevelIdc, u32, u32, u32); 6] = [
 ];
 
 pub struct H264Encoder {
-    /// The frame rate is the most there may be.
+    /// The frame rate is the most there has been.
     settings: VideoSettings,
+    level: ELevelIdc,
     /// Pictures a second now.
     fps: u32,
     /// `None` after a failure, which has cost the library its memory: the next picture begins anew, with a keyframe.
@@ -53,6 +54,7 @@ impl H264Encoder {
             library: Some(Library::new(settings)?),
             fps: settings.fps,
             settings,
+            level: level(settings)?.0,
             time_us: 0,
             since_keyframe: 0,
             bytes: Vec::new(),
@@ -100,9 +102,13 @@ impl VideoEncoder for H264Encoder {
     }
 
     fn set_fps(&mut self, fps: u32) -> bool {
-        // the level was chosen by it
         if fps > self.settings.fps {
-            return false;
+            let raised = VideoSettings { fps, ..self.settings };
+            // decoders were told a level
+            if level(raised).is_none_or(|(level, _)| level > self.level) {
+                return false;
+            }
+            self.settings = raised;
         }
         if fps != self.fps {
             self.fps = fps;
