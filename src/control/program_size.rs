@@ -68,15 +68,18 @@ impl Host {
 
 impl ProgramSize {
     /// `fixed`: by the settings. `host`: width and height of its top layer, while its video comes in. `runs`: the program is
-    /// being mixed, and keeps its size until the settings say another one.
+    /// being mixed, and keeps its size until the host's is decided, and then until the settings say another one.
     pub fn settle(&mut self, fixed: Option<Size>, host: Option<(u16, u16)>, runs: bool, now: Instant) {
         let asked = std::mem::replace(&mut self.fixed, fixed) != fixed;
         if asked && fixed.is_none() {
             // asked for anew: what the host sends by now
             self.host = Host::default();
         }
+        let undecided = self.host.decided.is_none();
         self.host.handle(host.and_then(fitted), now);
-        let keeps = runs && !asked;
+        // what it began with may have been a guess; what is decided is not
+        let decides = undecided && self.host.decided.is_some();
+        let keeps = runs && !asked && !decides;
         self.in_force = self.in_force.filter(|_| keeps).or(fixed).or(Some(self.host.size()));
     }
 
@@ -189,16 +192,26 @@ mod tests {
     }
 
     #[test]
-    fn a_program_that_runs_keeps_its_size_and_the_next_one_has_the_hosts() {
-        let camera = Some((640, 360));
-        let decided = after(&[
+    fn a_program_that_runs_keeps_its_size_but_for_the_one_decision() {
+        let (small, camera, other) = (Some((320, 180)), Some((720, 1280)), Some((640, 360)));
+        let (none, of_small, of_camera) = ((1280, 720), (320, 180), (720, 1280));
+        let sizes = |steps: &[Step]| after(steps).into_iter().map(|(size, _)| size).collect::<Vec<_>>();
+        let begun_without = sizes(&[
             (0, None, false),
             (10, camera, true),
-            (3_000, camera, true),
-            (4_000, camera, false),
+            (2_009, camera, true),
+            (2_010, camera, true),
+            (9_000, other, true),
+            (9_500, None, false),
         ]);
-        let sizes: Vec<_> = decided.into_iter().map(|(size, _)| size).collect();
-        assert_eq!(sizes, [(1280, 720), (1280, 720), (1280, 720), (640, 360)]);
+        assert_eq!(begun_without, [none, none, none, of_camera, of_camera, of_camera]);
+        let begun_small = sizes(&[
+            (0, small, false),
+            (10, small, true),
+            (1_000, camera, true),
+            (3_000, camera, true),
+        ]);
+        assert_eq!(begun_small, [of_small, of_small, of_small, of_camera]);
     }
 
     #[test]
