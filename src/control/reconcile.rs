@@ -1,6 +1,6 @@
 //! From what the room wants to what the workers have: the steps between. Pure, and twice equals once.
 
-use crate::forward::{Permission, SeatIndex, SourceId, SourceInfo, SourceKind};
+use crate::forward::{Permission, SeatIndex, SourceId, SourceInfo, SourceKind, View};
 use crate::room::{Desired, HOST_SEAT, UserId};
 use crate::rtp::Codec;
 use crate::worker::PeerId;
@@ -27,7 +27,7 @@ pub(super) struct Publication {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Actual {
     pub publications: BTreeMap<PeerId, Publication>,
-    pub viewers: BTreeSet<PeerId>,
+    pub viewers: BTreeMap<PeerId, View>,
     /// The list all workers were given last.
     pub told: Arc<[SourceInfo]>,
     pub forgotten: bool,
@@ -76,8 +76,8 @@ pub(super) fn sources(desired: &Desired, actual: &Actual) -> Vec<SourceInfo> {
     sources
 }
 
-/// Whoever lost the seat is closed, permissions follow the seats; the workers' list is `sources` and the `program`, while
-/// there is one of its own; an ended room has nothing left.
+/// Whoever lost the seat is closed, and so is who watches a program that is off; permissions follow the seats; the workers'
+/// list is `sources` and the `program`, while there is one of its own; an ended room has nothing left.
 pub(super) fn reconcile(
     desired: &Desired,
     actual: &Actual,
@@ -95,8 +95,10 @@ pub(super) fn reconcile(
             steps.push(Step::Permit(*peer, *permission));
         }
     }
+    let sees_nothing = |view: &View| desired.ended || (desired.program_off && matches!(view, View::Program { .. }));
+    let without = actual.viewers.iter().filter(|(_, view)| sees_nothing(view));
+    steps.extend(without.map(|(peer, _)| Step::Close(*peer)));
     if desired.ended {
-        steps.extend(actual.viewers.iter().map(|peer| Step::Close(*peer)));
         if !actual.forgotten {
             steps.push(Step::Forget);
         }
@@ -162,6 +164,10 @@ mod tests {
         }
     }
 
+    fn program() -> View {
+        View::Program { leave_out: None }
+    }
+
     fn settle(desired: &Desired, actual: &mut Actual) -> Vec<Step> {
         let steps = reconcile(desired, actual, sources(desired, actual), None);
         for step in &steps {
@@ -188,7 +194,8 @@ mod tests {
         actual
             .publications
             .insert(PeerId(3), publication("eve", SourceKind::Camera, 3));
-        actual.viewers.insert(PeerId(4));
+        actual.viewers.insert(PeerId(4), program());
+        actual.viewers.insert(PeerId(5), View::Stage { leave_out: None });
 
         let steps = settle(&desired, &mut actual);
         assert!(
@@ -210,12 +217,15 @@ mod tests {
         );
         assert!(actual.told.iter().all(|source| source.permission == muted));
 
+        desired.program_off = true;
+        assert_eq!(settle(&desired, &mut actual), [Step::Close(PeerId(4))]);
+
         let ended = Desired {
             ended: true,
             ..Desired::default()
         };
         let steps = settle(&ended, &mut actual);
-        let closed = [1, 2, 4].map(|peer| Step::Close(PeerId(peer)));
+        let closed = [1, 2, 5].map(|peer| Step::Close(PeerId(peer)));
         assert_eq!((&steps[..3], &steps[3..]), (&closed[..], &[Step::Forget][..]));
         assert!(actual.publications.is_empty() && actual.viewers.is_empty());
         assert_eq!(settle(&ended, &mut actual), []);
@@ -228,7 +238,12 @@ mod tests {
                 .prop_map(|(seat, audio, video)| (SeatIndex(seat), Permission { audio, video })),
             0..4,
         );
-        (seats, prop::bool::weighted(0.1)).prop_map(|(seats, ended)| Desired { seats, ended })
+        let desired = (seats, any::<bool>(), prop::bool::weighted(0.1));
+        desired.prop_map(|(seats, program_off, ended)| Desired {
+            seats,
+            program_off,
+            ended,
+        })
     }
 
     fn any_actual() -> impl Strategy<Value = Actual> {
@@ -241,7 +256,9 @@ mod tests {
                     .publications
                     .insert(PeerId(number), publication(name, kind, number));
             }
-            actual.viewers.extend((100..100 + viewers).map(PeerId));
+            actual
+                .viewers
+                .extend((100..100 + viewers).map(|peer| (PeerId(peer), program())));
             actual
         })
     }

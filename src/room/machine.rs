@@ -176,6 +176,8 @@ pub struct Committed {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Desired {
     pub seats: BTreeMap<UserId, (SeatIndex, Permission)>,
+    /// Nobody watches a program.
+    pub program_off: bool,
     pub ended: bool,
 }
 
@@ -533,7 +535,11 @@ impl Room {
                 seats.insert(person.user.clone(), (index, permission));
             }
         }
-        Desired { seats, ended }
+        Desired {
+            seats,
+            program_off: self.settings.program.mode == ProgramMode::Off,
+            ended,
+        }
     }
 
     pub fn snapshot(&self, now: Instant) -> Snapshot {

@@ -320,6 +320,7 @@ impl Model {
         }
         Desired {
             seats,
+            program_off: false,
             ended: self.phase == Phase::Ended,
         }
     }

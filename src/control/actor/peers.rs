@@ -161,10 +161,10 @@ impl Actor {
                 remote: viewer.remote,
             },
             media: viewer.media,
-            view: viewer.view,
+            view: viewer.view.clone(),
         };
         self.shared.send(peer.ticket.worker, command);
-        self.actual.viewers.insert(peer.ticket.peer);
+        self.actual.viewers.insert(peer.ticket.peer, viewer.view);
         self.audience.viewer_came(peer.user.as_ref());
         self.peers.insert(peer.ticket.peer, peer);
         Ok(session)

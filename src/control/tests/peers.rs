@@ -291,6 +291,23 @@ async fn nothing_to_play_until_somebody_plays() {
     assert_eq!((resource.slots, resource.user), (slots, Some(user("eve"))));
     assert_eq!(node.prefer(&session.id, 0, LayerPreference::default()).await, Ok(true));
     assert_eq!(node.prefer(&session.id, 1, LayerPreference::default()).await, Ok(false));
+
+    let off = room::SettingsPatch {
+        program: Some(room::ProgramPatch {
+            mode: Some(room::ProgramMode::Off),
+            ..room::ProgramPatch::default()
+        }),
+        ..room::SettingsPatch::default()
+    };
+    node.command(&room, &service(), Command::Update(Box::new(off)))
+        .await
+        .unwrap();
+    let told = workers.told();
+    let closed: Vec<_> = told.iter().filter(|(_, told)| matches!(told, Told::Close(_))).collect();
+    assert!(
+        matches!(closed[..], [(_, Told::Close(closed))] if *closed == peer),
+        "who watches the program, and nobody else: {closed:?}"
+    );
 }
 
 #[tokio::test]
