@@ -302,6 +302,7 @@ fn limits(config: &Config) -> control::Limits {
         guests: config.limits.guests,
         peers: config.limits.peers,
         mixing: Cores::new(cores(config.program.cores)),
+        return_after: Duration::from_millis(config.program.return_ms.into()),
     }
 }
 

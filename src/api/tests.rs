@@ -50,6 +50,7 @@ fn server_with(change: impl FnOnce(&mut Options)) -> Server {
         guests: 9,
         peers: 20,
         mixing: crate::program::Cores::new(1.0),
+        return_after: Duration::from_secs(10),
     };
     let lasting = control::Lasting::in_memory("https://live.example".into()).expect("a store in memory");
     let node = Node::new(vec![handle], received, context, limits, lasting);

@@ -198,6 +198,15 @@ pub const KNOBS: &[Knob] = &[
         write: |c, v| decimal(v).map(|cores| c.program.cores = cores),
     },
     Knob {
+        key: "program.return_ms",
+        kind: Kind::Integer { min: 0, max: 3_600_000 },
+        doc: "Milliseconds without anything to compose until a program of mode `auto` is the host's own packets again, at \
+              their next keyframe. Who left often comes back, and each change costs a start of the decoders.",
+        secret: false,
+        read: |c| number(c.program.return_ms),
+        write: |c, v| integer(v).map(|ms| c.program.return_ms = ms),
+    },
+    Knob {
         key: "auth.keys",
         kind: Kind::Map,
         doc: "Key id → secret (32 bytes or more) that tokens are signed with (HS256). Required without `--dev`, which \

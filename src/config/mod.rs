@@ -76,6 +76,7 @@ pub struct Media {
 pub struct Program {
     /// 0: all there are.
     pub cores: f64,
+    pub return_ms: u32,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -144,7 +145,10 @@ impl Default for Config {
                 gso: true,
                 ice_servers: Vec::new(),
             },
-            program: Program { cores: 0.0 },
+            program: Program {
+                cores: 0.0,
+                return_ms: 10_000,
+            },
             auth: Auth { keys: BTreeMap::new() },
             limits: Limits {
                 rooms: 1_000,

@@ -55,7 +55,7 @@ use futures_util::future::join_all;
 use placement::Role;
 use registry::{Found, Registry, RoomHandle, room_not_found};
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::{mpsc, oneshot};
 
 /// Slots of a stage viewer: camera and screen of ten seats.
@@ -116,6 +116,8 @@ pub struct Limits {
     pub peers: usize,
     /// What the mixing of all programs may take.
     pub mixing: Cores,
+    /// After so long without anything to compose a program is the host's own packets again.
+    pub return_after: Duration,
 }
 
 /// What outlasts the process.
@@ -175,7 +177,7 @@ impl Node {
         lasting: Lasting,
     ) -> Self {
         let loaded = lasting.loaded;
-        let programs = Programs::new(workers.clone(), limits.mixing);
+        let programs = Programs::new(workers.clone(), limits.mixing, limits.return_after);
         let registry = Arc::new(Registry::new(workers.len(), limits, loaded.last_epoch));
         let router = registry.clone();
         tokio::spawn(async move {

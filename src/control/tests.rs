@@ -76,6 +76,7 @@ fn limits() -> Limits {
         guests: 9,
         peers: 6,
         mixing: Cores::new(1.0),
+        return_after: Duration::from_secs(10),
     }
 }
 

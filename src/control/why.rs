@@ -119,6 +119,7 @@ mod tests {
             conditions: Conditions {
                 layout,
                 sources,
+                present: &[],
                 listens: false,
                 size: None,
                 host_size: None,

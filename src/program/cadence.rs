@@ -120,21 +120,39 @@ mod tests {
         for (every_ms, seen_so_often) in [(32.0 + 32.0 / 600.0, 0), (32.0 - 32.0 / 600.0, 2)] {
             let Seen { fresh, .. } = watch(&frames(1000.0, every_ms, 5.0), None);
             let others: Vec<usize> = fresh[2..].iter().copied().filter(|fresh| *fresh != 1).collect();
-            assert!(others.len() <= 1 && others.iter().all(|fresh| *fresh == seen_so_often), "{others:?}");
+            assert!(
+                others.len() <= 1 && others.iter().all(|fresh| *fresh == seen_so_often),
+                "{others:?}"
+            );
         }
     }
 
     #[test]
     fn other_rates_are_seen_as_evenly_as_they_can_be() {
         // milliseconds from frame to frame, and pictures from one that shows something new to the next
-        for (every_ms, apart) in [(8.0, 1..=1), (16.0, 1..=1), (40.0, 1..=2), (64.0, 2..=2), (128.0, 4..=4)] {
+        for (every_ms, apart) in [
+            (8.0, 1..=1),
+            (16.0, 1..=1),
+            (40.0, 1..=2),
+            (64.0, 2..=2),
+            (128.0, 4..=4),
+        ] {
             for phase_ms in 0..32 {
                 let Seen { fresh, early_ms } = watch(&frames(1000.0 + f64::from(phase_ms), every_ms, 3.0), None);
-                let new = fresh.iter().zip(0..).filter_map(|(fresh, number)| (*fresh > 0).then_some(number));
+                let new = fresh
+                    .iter()
+                    .zip(0..)
+                    .filter_map(|(fresh, number)| (*fresh > 0).then_some(number));
                 let new: Vec<usize> = new.skip(2).collect();
                 let what = format!("{every_ms} ms from {phase_ms} ms on: {fresh:?}, {early_ms:?}");
-                assert!(new.windows(2).all(|pair| apart.contains(&(pair[1] - pair[0]))), "{what}");
-                assert!(new.len() > 50 && early_ms[1..].iter().all(|early| early.abs() <= 24.0), "{what}");
+                assert!(
+                    new.windows(2).all(|pair| apart.contains(&(pair[1] - pair[0]))),
+                    "{what}"
+                );
+                assert!(
+                    new.len() > 50 && early_ms[1..].iter().all(|early| early.abs() <= 24.0),
+                    "{what}"
+                );
             }
         }
     }
@@ -156,7 +174,14 @@ mod tests {
         let mut cadence = Cadence::default();
         assert_eq!(cadence.last(slot), at);
         cadence.handle_shown(at - Duration::from_millis(40), slot);
-        let slot = Slot { interval: PICTURE, ..slot };
-        assert_eq!(cadence.last(slot), at + PICTURE / 2, "it says nothing of how the frames lie");
+        let slot = Slot {
+            interval: PICTURE,
+            ..slot
+        };
+        assert_eq!(
+            cadence.last(slot),
+            at + PICTURE / 2,
+            "it says nothing of how the frames lie"
+        );
     }
 }

@@ -15,20 +15,18 @@ use super::reasons::{Conditions, is_host};
 use super::{Making, Plan, Sink, Status};
 use crate::forward::{FeedUpdate, LayerIndex, SourceId, SourceInfo, Voice};
 use crate::room::ProgramMode;
-use crate::rtp::{Codec, MediaKind, NtpClock, PacketView, h264};
+use crate::rtp::{MediaKind, NtpClock, PacketView};
 use crate::telemetry::ProgramMetrics;
 use std::collections::{BTreeMap, BTreeSet, btree_map::Entry};
 use std::time::{Duration, Instant};
 
 pub(super) struct Core {
     clock: NtpClock,
+    return_after: Duration,
     plan: Plan,
     inputs: Inputs,
     host: Host,
-    /// The host's pictures may be shown in another order than they come in.
-    reorders: bool,
-    /// Of the host's sound and picture, what was muted and has not come again; the plan may not say so yet.
-    interrupted: [bool; 2],
+    interrupted: Interrupted,
     elastic: Elastic<Passing>,
     mixing: Option<Mixing>,
     output: Output,
@@ -43,16 +41,37 @@ pub(super) struct Core {
     metrics: ProgramMetrics,
 }
 
+/// Of the host's sound and picture, what was muted and has not come again; the plan may not say so yet.
+#[derive(Clone, Copy, Debug, Default)]
+struct Interrupted {
+    audio: bool,
+    video: bool,
+}
+
+impl Interrupted {
+    fn of(&mut self, kind: MediaKind) -> &mut bool {
+        match kind {
+            MediaKind::Audio => &mut self.audio,
+            MediaKind::Video => &mut self.video,
+        }
+    }
+}
+
 impl Core {
     /// `None`: there is no encoder for such a picture, or no memory.
-    pub fn new(clock: NtpClock, plan: Plan, metrics: ProgramMetrics, now: Instant) -> Option<Self> {
+    pub fn new(
+        (clock, return_after): (NtpClock, Duration),
+        plan: Plan,
+        metrics: ProgramMetrics,
+        now: Instant,
+    ) -> Option<Self> {
         let mut core = Core {
             clock,
+            return_after,
             inputs: BTreeMap::new(),
             host: Host::default(),
-            reorders: false,
-            interrupted: [false; 2],
-            elastic: Elastic::new(settings(&plan), now),
+            interrupted: Interrupted::default(),
+            elastic: Elastic::new(settings(&plan, return_after), now),
             mixing: None,
             output: Output::new(clock),
             plan,
@@ -89,8 +108,8 @@ impl Core {
     /// `false`: it can't go on.
     pub fn handle_plan(&mut self, plan: Plan, now: Instant) -> bool {
         let before = std::mem::replace(&mut self.plan, plan);
-        self.interrupted = [false; 2];
-        self.elastic.set_settings(settings(&self.plan));
+        self.interrupted = Interrupted::default();
+        self.elastic.set_settings(settings(&self.plan, self.return_after));
         self.settled = None;
         // who was told of before may not have been known where they are
         self.wants_others = true;
@@ -110,18 +129,7 @@ impl Core {
         let Some(input) = self.inputs.get_mut(&source) else {
             return;
         };
-        if is_host(&input.info)
-            && packet.meta.codec == Codec::H264
-            && let Some(reorders) = h264::may_reorder(packet.payload())
-            && reorders != self.reorders
-        {
-            self.reorders = reorders;
-            self.elastic.set_facts(self.facts(), now);
-        }
-        let Some(input) = self.inputs.get_mut(&source) else {
-            return;
-        };
-        let shown = input.shows_video();
+        let (shown, reorders) = (input.shows_video(), input.reorders);
         input.handle_packet(kind, layer, packet, now);
         if let Some(mixing) = &mut self.mixing {
             mixing.picture.stale |= input.shows_video() != shown;
@@ -129,7 +137,13 @@ impl Core {
         if !is_host(&input.info) {
             return;
         }
-        self.interrupted[index(kind)] = false;
+        if input.reorders != reorders {
+            self.elastic.set_facts(self.facts(), now);
+        }
+        let Some(input) = self.inputs.get_mut(&source) else {
+            return;
+        };
+        *self.interrupted.of(kind) = false;
         let keeps = self.elastic.keeps_host();
         if let Some(packet) = self.host.handle_packet(input, (kind, layer), packet, keeps) {
             self.elastic.handle_host(packet, now);
@@ -147,7 +161,7 @@ impl Core {
         if let FeedUpdate::Interrupted { kind } = update
             && is_host(&input.info)
         {
-            self.interrupted[index(kind)] = true;
+            *self.interrupted.of(kind) = true;
         }
     }
 
@@ -161,7 +175,10 @@ impl Core {
             mixing.picture.stale = true;
         }
         if is_host(&input.info) {
-            self.interrupted = [true; 2];
+            self.interrupted = Interrupted {
+                audio: true,
+                video: true,
+            };
         }
     }
 
@@ -408,6 +425,7 @@ impl Core {
         let mut conditions = Conditions {
             layout: &self.plan.layout,
             sources: &self.plan.sources,
+            present: &self.plan.present,
             listens: !self.plan.listeners.is_empty(),
             size: self.plan.settings.video.size,
             host_size: None,
@@ -422,8 +440,9 @@ impl Core {
             needs_keyframes: self.plan.needs_keyframes,
             host: host.map(|host| elastic::Host {
                 source: host.id,
-                muted: self.interrupted.contains(&true) || stands(Obstacle::Muted),
-                suits: !self.reorders && !stands(Obstacle::Format),
+                hidden: self.interrupted.video || stands(Obstacle::Hidden),
+                muted: self.interrupted.audio || stands(Obstacle::Muted),
+                suits: !input.is_some_and(|input| input.reorders) && !stands(Obstacle::Format),
                 fits: !stands(Obstacle::Size),
             }),
         }
@@ -461,15 +480,11 @@ impl Core {
 #[derive(Debug)]
 pub(super) struct NoMixer;
 
-fn settings(plan: &Plan) -> elastic::Settings {
+fn settings(plan: &Plan, return_after: Duration) -> elastic::Settings {
     let video = &plan.settings.video;
     elastic::Settings {
+        return_after,
         gop: Duration::from_millis(video.gop_ms.into()),
         frame: Duration::from_secs(1) / u32::from(video.fps).max(1),
-        ..elastic::Settings::default()
     }
-}
-
-fn index(kind: MediaKind) -> usize {
-    usize::from(kind == MediaKind::Video)
 }

@@ -38,8 +38,6 @@ pub const AUDIO_SILENCE: Duration = Duration::from_millis(950);
 const KEYFRAMES_APART_MAX: Duration = Duration::from_secs(4);
 /// A program that could begin with the host's keyframe waits so long for one.
 const START_WAIT: Duration = Duration::from_secs(1);
-/// The mixer decodes the host's pictures so far and waits for the others' first ones: no longer than this.
-const PREPARE_MAX: Duration = Duration::from_secs(1);
 /// The mixer reaches a keyframe within its own delay, of 200 ms at most; one that does not is late, and goes on.
 const RETURN_MAX: Duration = Duration::from_millis(500);
 /// Between two requests for the keyframe that a change waits for.
@@ -61,16 +59,23 @@ enum State {
     Starting {
         since: Instant,
     },
-    /// `preparing`: since when the mixer is being prepared.
     Passthrough {
         audio_from: Instant,
-        preparing: Option<Instant>,
+        /// The mixer gets ready.
+        preparing: Option<Preparation>,
     },
     /// `clear_since`: nothing has been in the way of the host since then, but for a keyframe.
     Mixed {
         clear_since: Option<Instant>,
     },
     Returning(Return),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Preparation {
+    since: Instant,
+    /// Then the mixer begins, ready or not.
+    until: Instant,
 }
 
 /// The way back to the host.
@@ -280,8 +285,9 @@ impl<P> Elastic<P> {
         match self.state {
             State::Starting { since } => request.into_iter().chain([since + START_WAIT]).min(),
             State::Passthrough {
-                preparing: Some(since), ..
-            } => Some(since + PREPARE_MAX),
+                preparing: Some(preparation),
+                ..
+            } => Some(preparation.until),
             State::Passthrough { preparing: None, .. } => {
                 let changes = [
                     watch.video.map(|last| last + VIDEO_SILENCE),
@@ -304,6 +310,7 @@ impl<P> Elastic<P> {
             Facts { forced: true, .. } => Some(Obstacle::Forced),
             Facts { composing: true, .. } => Some(Obstacle::Composing),
             Facts { host: None, .. } => Some(Obstacle::NotConnected),
+            Facts { host: Some(host), .. } if host.hidden => Some(Obstacle::Hidden),
             Facts { host: Some(host), .. } if host.muted => Some(Obstacle::Muted),
             Facts { host: Some(host), .. } if !host.suits => Some(Obstacle::Format),
             Facts { host: Some(host), .. } if !host.fits => Some(Obstacle::Size),
@@ -322,11 +329,13 @@ impl<P> Elastic<P> {
                 }
             }
             State::Passthrough { audio_from, preparing } => {
-                let obstacle = self.obstacle(now);
-                let preparing = obstacle.map(|_| preparing.unwrap_or(now));
+                let preparing = self.obstacle(now).map(|obstacle| {
+                    let since = preparing.map_or(now, |preparation| preparation.since);
+                    let until = since + obstacle.preparation();
+                    Preparation { since, until }
+                });
                 self.state = State::Passthrough { audio_from, preparing };
-                let is_over = preparing.is_some_and(|since| now >= since + PREPARE_MAX);
-                if is_over || obstacle.is_some_and(Obstacle::is_sudden) {
+                if preparing.is_some_and(|preparation| now >= preparation.until) {
                     self.start_mixing(now);
                 }
             }

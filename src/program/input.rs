@@ -10,7 +10,7 @@ use crate::mix::codec::{self, VideoDecoder};
 use crate::mix::picture::{PictureView, Size};
 use crate::mix::timeline::{Offset, Timeline, Track};
 use crate::rtp::frames::FrameAssembler;
-use crate::rtp::{Codec, MediaKind, Meta, NtpClock, PacketView};
+use crate::rtp::{Codec, MediaKind, Meta, NtpClock, PacketView, h264};
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
@@ -26,8 +26,10 @@ const GOP_WANTED: usize = 300;
 /// and beyond these, or so many bytes (10 s of 6 Mbit/s), they are given up: the mixer would begin with the next keyframe.
 const GOP_MAX: usize = 640;
 const GOP_BYTES_MAX: usize = 8 << 20;
-/// How many of them are decoded at a time: 10 ms of 720p, while the host's packets wait.
+/// How many are decoded at a time until a source is seen for the first time: 10 ms of 720p, while other packets wait.
 const CATCH_UP: usize = 4;
+/// To decode more than these takes longer than to have a keyframe sent.
+const FAR_BEHIND: usize = 100;
 /// How often a keyframe that does not come is asked for again. The publisher's worker merges what several ask for.
 const KEYFRAME_RETRY: Duration = Duration::from_millis(500);
 
@@ -109,6 +111,8 @@ pub(super) struct Input {
     block: Box<Block>,
     sounding: bool,
     pub video: Option<Video>,
+    /// Its pictures may be shown in another order than they come in.
+    pub reorders: bool,
     /// Nothing of it is decoded.
     held: bool,
     /// The newest picture whose arrival was noted, by its timestamp.
@@ -127,6 +131,7 @@ impl Input {
             block: Box::new([0.0; 2 * PAIRS]),
             sounding: false,
             video,
+            reorders: false,
             held: false,
             noted: None,
         })
@@ -190,6 +195,9 @@ impl Input {
                     .handle_packet(meta.sequence, meta.timestamp, packet.payload(), due);
             }
             MediaKind::Video => {
+                if packet.meta.codec == Codec::H264 {
+                    self.reorders = h264::may_reorder(packet.payload()).unwrap_or(self.reorders);
+                }
                 if let Some(video) = &mut self.video {
                     video.handle_packet(layer, &packet, &mut self.timeline, now);
                 }
@@ -352,9 +360,9 @@ impl Video {
             let is_first = !self.shown && self.held.is_none();
             let due = timeline.due(track, frame.timestamp).filter(|_| !is_first);
             let (arrival, keyframe) = (frame.arrival_last, frame.keyframe);
-            if keyframe && self.held.is_some() {
+            if keyframe && self.piles_up() {
                 self.forget_waiting();
-                self.held = Some(0);
+                self.held = self.held.map(|_| 0);
             }
             self.held = self.held.map(|held| held + bytes.len());
             self.waiting.push_back(Waiting {
@@ -365,11 +373,16 @@ impl Video {
             });
         }
         let is_too_much = self.held.is_some_and(|bytes| bytes > GOP_BYTES_MAX) || self.waiting.len() > GOP_MAX;
-        if self.held.is_some() && is_too_much {
+        if self.piles_up() && is_too_much {
             self.forget_waiting();
             self.frames.skip_to_keyframe();
-            self.held = Some(0);
+            self.held = self.held.map(|_| 0);
         }
+    }
+
+    /// Nothing of it is seen before what waits is decoded, all of it or from a keyframe on.
+    fn piles_up(&self) -> bool {
+        self.held.is_some() || !self.shown
     }
 
     fn hold(&mut self) {
@@ -406,15 +419,16 @@ impl Video {
         self.held.is_none() && self.waiting.front().is_some_and(is_wanted)
     }
 
-    /// What a picture shows is decoded, and the newest of it handed to `draw`, if there is something. `patiently`: not more
-    /// at once than the packets that come meanwhile can wait for.
-    pub fn show(&mut self, slot: Slot, patiently: bool, draw: impl FnOnce(PictureView)) -> Option<Shown> {
+    /// What a picture shows is decoded, and the newest of it handed to `draw`, if there is something. Of what has piled up
+    /// before it is seen for the first time, not more at once than the packets that come meanwhile can wait for: it is seen
+    /// when that is done.
+    pub fn show(&mut self, slot: Slot, draw: impl FnOnce(PictureView)) -> Option<Shown> {
         if self.held.is_some() {
             return None;
         }
         let last = self.cadence.last(slot);
         let mut newest = self.ready.take_if(|ready| ready.due.is_none_or(|due| due <= last));
-        let most = if patiently { CATCH_UP } else { usize::MAX };
+        let most = if self.shown { usize::MAX } else { CATCH_UP };
         for _ in 0..most {
             let is_crowded = self.waiting.len() > WAITING_MAX;
             if !is_crowded && !self.is_behind(last) {
@@ -423,6 +437,10 @@ impl Video {
             // several are due after a pause: only the last is seen
             self.decode_next();
             newest = self.ready.take().or(newest);
+        }
+        if !self.shown && self.is_behind(last) {
+            self.ready = newest;
+            return None;
         }
         let Decoded { arrival, due } = newest?;
         draw(self.decoder.last()?);
@@ -458,7 +476,10 @@ impl Video {
 
     /// The layers whose keyframe is needed, at most two; each is asked for again while it does not come.
     pub fn wants_keyframe(&mut self, now: Instant) -> impl Iterator<Item = LayerIndex> + use<> {
-        let is_long = self.held.is_some() && self.waiting.len() >= GOP_WANTED;
+        let is_long = match self.held {
+            Some(_) => self.waiting.len() >= GOP_WANTED,
+            None => !self.shown && self.waiting.len() > FAR_BEHIND,
+        };
         let current = (self.frames.needs_keyframe() || is_long).then_some(self.layer);
         let next = self.next.as_ref().map(|(layer, _)| *layer);
         let is_time = self.asked.is_none_or(|asked| now >= asked + KEYFRAME_RETRY);

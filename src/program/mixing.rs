@@ -271,7 +271,6 @@ impl Mixing {
         slot: Slot,
         sink: &mut impl Sink,
     ) -> Option<Shown> {
-        let is_preparing = self.until.is_none();
         let composer = &mut self.picture.composer;
         let mut newest: Option<Shown> = None;
         for input in inputs.values_mut() {
@@ -284,7 +283,7 @@ impl Mixing {
             if let Some(layers) = tile.and_then(|tile| video.choose_layer(codec, Some(tile))) {
                 sink.want_layers(input.info.id, &layers);
             }
-            let shown = video.show(slot, is_preparing, |decoded| {
+            let shown = video.show(slot, |decoded| {
                 if shows {
                     composer.draw(seat, source, decoded);
                 }

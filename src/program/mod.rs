@@ -57,7 +57,7 @@ use prometheus::IntGauge;
 use std::collections::BTreeSet;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 /// How the program is doing; the newest counts.
@@ -131,11 +131,13 @@ pub struct Programs {
     numbers: Numbers,
     metrics: ProgramMetrics,
     budget: Arc<Budget>,
+    return_after: Duration,
 }
 
 impl Programs {
-    /// `cores`: what mixing may take of the node.
-    pub fn new(workers: Vec<worker::Handle>, cores: Cores) -> Self {
+    /// `cores`: what mixing may take of the node. `return_after`: without anything to compose for so long, a program is the
+    /// host's own packets again.
+    pub fn new(workers: Vec<worker::Handle>, cores: Cores, return_after: Duration) -> Self {
         let metrics = ProgramMetrics::default();
         Programs {
             numbers: Numbers {
@@ -145,6 +147,7 @@ impl Programs {
             workers,
             budget: Arc::new(Budget::new(cores, metrics.clone())),
             metrics,
+            return_after,
         }
     }
 
@@ -164,13 +167,14 @@ impl Programs {
         let (end, commands) = Port::attach(port, &self.workers, source, DESCRIPTION)?;
         let (reports, status) = watch::channel(Status::default());
         let (clock, metrics) = (self.workers.first().map(worker::Handle::clock), self.metrics.clone());
+        let return_after = self.return_after;
         let clock = clock.ok_or_else(|| io::Error::other("no media worker to take packets from"))?;
         std::thread::Builder::new()
             .name(format!("program-{}", source.0))
             .spawn(move || {
                 // given back when the port is gone
                 let _number = number;
-                let Some(core) = Core::new(clock, plan, metrics.clone(), Instant::now()) else {
+                let Some(core) = Core::new((clock, return_after), plan, metrics.clone(), Instant::now()) else {
                     tracing::error!(source = source.0, "no encoder for this program");
                     return;
                 };

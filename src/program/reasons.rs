@@ -3,7 +3,7 @@
 
 use super::elastic::Obstacle;
 use crate::forward::{SeatIndex, SourceInfo, SourceKind};
-use crate::mix::layout::{Alteration, Layout};
+use crate::mix::layout::{Alteration, Layout, Present};
 use crate::mix::picture::Size;
 use crate::room::HOST_SEAT;
 use crate::rtp::{Codec, MediaKind};
@@ -14,6 +14,8 @@ pub struct Conditions<'a> {
     pub layout: &'a Layout,
     /// The room's, without the program itself.
     pub sources: &'a [SourceInfo],
+    /// The tiles there are: also of who is away for a moment.
+    pub present: &'a [Present],
     /// Somebody listens without their own voice.
     pub listens: bool,
     /// As set.
@@ -48,7 +50,8 @@ impl Reason {
         match self {
             Reason::NotConnected => Obstacle::NotConnected,
             Reason::Missing(_) | Reason::Codec(..) => Obstacle::Format,
-            Reason::Muted(_) => Obstacle::Muted,
+            Reason::Muted(MediaKind::Video) => Obstacle::Hidden,
+            Reason::Muted(MediaKind::Audio) => Obstacle::Muted,
             Reason::Shown(..) | Reason::Layout(_) | Reason::Listener => Obstacle::Composing,
             Reason::Size => Obstacle::Size,
         }
@@ -65,11 +68,14 @@ impl<'a> Conditions<'a> {
     pub fn reasons(self) -> impl Iterator<Item = Reason> {
         let host = self.host();
         let missing = host.is_none().then_some(Reason::NotConnected);
-        let others = self.connected().filter(|source| !is_host(source));
+        let is_other = |tile: &Present| *tile != HOST_TILE;
+        let others = self.connected().map(tile).filter(is_other);
+        let away = move |tile: &Present| !self.connected().any(|source| self::tile(source) == *tile);
+        let absent = self.present.iter().copied().filter(is_other).filter(away);
         missing
             .into_iter()
             .chain(host.into_iter().flat_map(of_host))
-            .chain(others.map(|source| Reason::Shown(source.seat, source.kind)))
+            .chain(others.chain(absent).map(|tile| Reason::Shown(tile.seat, tile.source)))
             .chain(self.layout.alterations().map(Reason::Layout))
             .chain(self.listens.then_some(Reason::Listener))
             .chain(self.is_scaled().then_some(Reason::Size))
@@ -85,8 +91,20 @@ impl<'a> Conditions<'a> {
     }
 }
 
+const HOST_TILE: Present = Present {
+    seat: HOST_SEAT,
+    source: SourceKind::Camera,
+};
+
 pub(super) fn is_host(source: &SourceInfo) -> bool {
-    source.seat == HOST_SEAT && source.kind == SourceKind::Camera
+    tile(source) == HOST_TILE
+}
+
+fn tile(source: &SourceInfo) -> Present {
+    Present {
+        seat: source.seat,
+        source: source.kind,
+    }
 }
 
 /// What viewers get.
@@ -125,6 +143,7 @@ mod tests {
         let alone = Conditions {
             layout: &layout,
             sources: std::slice::from_ref(&host),
+            present: &[HOST_TILE],
             listens: false,
             size: None,
             host_size: Some((640, 360)),
@@ -156,6 +175,18 @@ mod tests {
             let sources = &sources;
             assert_eq!(reasons(Conditions { sources, ..alone }), expected);
         }
+        let guest = Present {
+            seat: SeatIndex(3),
+            ..HOST_TILE
+        };
+        let held = Conditions {
+            present: &[HOST_TILE, guest],
+            ..alone
+        };
+        let shown = Reason::Shown(guest.seat, guest.source);
+        assert_eq!(reasons(held), [shown], "whose path is broken is shown all the same");
+        let sources = &[host.clone(), SourceInfo::camera(SourceId(2), SeatIndex(3))];
+        assert_eq!(reasons(Conditions { sources, ..held }), [shown], "once");
         let sized = |width, height, host_size| {
             let size = Size::even(width, height);
             reasons(Conditions {

@@ -25,6 +25,7 @@ const HOST: SourceId = SourceId(1);
 const GUEST: SourceId = SourceId(2);
 /// How long the sketches of a second last.
 const FRAME: Duration = Duration::from_nanos(33_333_333);
+const RETURN_AFTER: Duration = Duration::from_secs(10);
 const BLOCK: Duration = Duration::from_millis(20);
 
 fn clip() -> Clip {
@@ -164,6 +165,14 @@ impl Publisher {
         }
     }
 
+    /// With a keyframe every ten seconds.
+    pub(super) fn at_a_wall(id: SourceId) -> Self {
+        Publisher {
+            clip: still(),
+            ..Publisher::new(id)
+        }
+    }
+
     /// The next picture, which comes at once.
     pub(super) fn picture(&mut self, arrival: Instant, mut each: impl FnMut(PacketView)) {
         let frames = self.clip.frames();
@@ -230,7 +239,7 @@ impl Stage {
         let clock = NtpClock::new(start, 1 << 40);
         let metrics = ProgramMetrics::default();
         Stage {
-            core: Core::new(clock, plan, metrics.clone(), start).expect("encoders"),
+            core: Core::new((clock, RETURN_AFTER), plan, metrics.clone(), start).expect("encoders"),
             metrics,
             start,
             now: start,
@@ -399,9 +408,35 @@ fn a_host_who_falls_silent_is_mixed_within_a_second_and_muted_ones_at_once() {
     stage.core.handle_update(HOST, muted, stage.now);
     stage.run(Duration::from_millis(2));
     let status = stage.core.status(stage.now).making;
-    assert!(matches!(status, Making::Mixed(Some(Obstacle::Muted))), "{status:?}");
+    assert!(matches!(status, Making::Mixed(Some(Obstacle::Hidden))), "{status:?}");
     stage.run(Duration::from_millis(500));
     stage.assert_seamless();
+}
+
+#[test]
+fn the_picture_goes_on_while_the_mixer_gets_ready_for_a_muted_microphone() {
+    let mut stage = Stage::new(auto(&[source(HOST, 0)]));
+    stage.publishers.push((Publisher::at_a_wall(HOST), stage.now));
+    stage.run(Duration::from_secs(8));
+    let kind = MediaKind::Audio;
+    stage
+        .core
+        .handle_update(HOST, FeedUpdate::Interrupted { kind }, stage.now);
+    // far in the future
+    stage.publishers[0].0.blocks = 100_000;
+    stage.run(Duration::from_millis(10));
+    assert_eq!(stage.core.status(stage.now).making, Making::Passthrough);
+    stage.run(Duration::from_secs(1));
+    let status = stage.core.status(stage.now).making;
+    assert!(matches!(status, Making::Mixed(Some(Obstacle::Muted))), "{status:?}");
+    let sent = &stage.publishers[0].0.sent;
+    let video = &stage.taken.video;
+    let mixed = video
+        .iter()
+        .position(|(_, bytes)| !sent.contains(bytes))
+        .expect("mixed");
+    let pause = video[mixed].0.timestamp.wrapping_sub(video[mixed - 1].0.timestamp);
+    assert!(pause <= 6_010, "{pause}");
 }
 
 #[test]
@@ -707,17 +742,21 @@ fn what_is_lost_is_asked_for() {
         stage.taken.keyframes_asked
     );
     stage.publish(HOST);
-    stage.publishers[0].0.pictures = 1;
-    stage.run(Duration::from_millis(700));
-    assert!(stage.taken.keyframes_asked.contains(&HOST));
-    let start = stage.start;
-    assert!(start < stage.now);
+    // no keyframe but the first
+    stage.publishers[0].0.clip = still();
+    stage.run(Duration::from_secs(1));
+    stage.taken.keyframes_asked.clear();
+    stage.publishers[0].0.sequence += 1;
+    stage.run(Duration::from_millis(140));
+    assert_eq!(stage.taken.keyframes_asked, [], "it may be sent again");
+    stage.run(Duration::from_millis(360));
+    assert_eq!(stage.taken.keyframes_asked, [HOST]);
 }
 
 #[tokio::test]
 async fn who_started_a_program_learns_that_its_thread_has_ended() {
     let (worker, _told) = worker::Handle::fake();
-    let programs = Programs::new(vec![worker], Cores::new(1.0));
+    let programs = Programs::new(vec![worker], Cores::new(1.0), RETURN_AFTER);
     let mut impossible = plan(&[source(HOST, 0)]);
     impossible.size = Size::even(8, 8).expect("a size");
     let mut handle = programs.start(SourceId(9), impossible).expect("a thread");

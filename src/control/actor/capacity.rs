@@ -9,6 +9,7 @@ use crate::control::program::Making;
 use crate::control::reconcile::sources;
 use crate::forward::{SeatIndex, SourceId, SourceInfo, View};
 use crate::mix::layout::Layout;
+use crate::mix::picture::Size;
 use crate::program::{Conditions, Cores, Shortage, Sized, cost};
 use crate::room::{Capacity, Code, Command, Desired, Principal, ProgramMode, ProgramSettings, Refusal};
 use std::time::Duration;
@@ -138,16 +139,26 @@ impl Actor {
         let conditions = Conditions {
             layout: wish.layout,
             sources: &infos,
+            // whoever has a seat is among the sources
+            present: &[],
             listens: wish.listens,
             size: video.size,
-            // until it is known, it may be any
-            host_size: Some(self.host_size().unwrap_or_default()),
+            host_size: self.host_size_beside(video.size),
         };
         if !is_mixed(wish.settings.mode, conditions, self.making()) {
             return Cores::default();
         }
         let canvas = video.size.unwrap_or(self.program_size.size());
         cost(canvas, video.fps, wish.layout, &sources)
+    }
+
+    /// The size of the host's picture that the program would pass through; `None` where one of several encodings may suit.
+    fn host_size_beside(&self, set: Option<Size>) -> Option<(u16, u16)> {
+        // until it is known, it may be any
+        let (width, height) = self.host_size().unwrap_or_default();
+        let is_smaller = |set: Size| set.width() <= width.into() && set.height() <= height.into();
+        let may_choose = self.host_layers() > 1 && set.is_some_and(is_smaller);
+        (!may_choose).then_some((width, height))
     }
 
     /// The sources there will be once everybody with a seat publishes, with their sizes. The host alone is not awaited:
@@ -194,7 +205,6 @@ fn is_mixed(mode: ProgramMode, conditions: Conditions, now: Making) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mix::picture::Size;
 
     #[test]
     fn modes_sizes_and_guests_decide() {
@@ -204,6 +214,7 @@ mod tests {
             let conditions = Conditions {
                 layout: &layout,
                 sources,
+                present: &[],
                 listens,
                 size,
                 host_size: Some((640, 360)),

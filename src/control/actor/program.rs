@@ -2,12 +2,13 @@
 
 use super::{Actor, Media};
 use crate::control::program::{Facts, Making};
-use crate::control::reconcile::sources;
+use crate::control::reconcile::{Publication, sources};
 use crate::control::why;
 use crate::forward::{SeatIndex, SourceId, SourceInfo, SourceKind, View};
 use crate::program::{self as made, Conditions, Handle, Plan, Seated, Step};
 use crate::room::{Desired, HOST_SEAT, ProgramMode, SourceStatus, UserId};
 use crate::rtp::Codec;
+use crate::worker::PeerId;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Instant;
@@ -139,11 +140,13 @@ impl Actor {
     pub(super) fn making_explained(&self) -> (Making, String) {
         let (desired, settings) = (self.room.desired(), self.room.settings());
         let sources = sources(&desired, &self.actual);
+        let present = self.program.as_ref().map_or(&[][..], |program| &program.plan.present);
         let facts = why::Facts {
             mode: settings.program.mode,
             conditions: Conditions {
                 layout: &settings.layout,
                 sources: &sources,
+                present,
                 listens: !self.listeners(&sources).is_empty(),
                 size: settings.program.video.size,
                 // which of the host's encodings it would be is the program's to know
@@ -190,13 +193,18 @@ impl Actor {
         self.peers.values().filter(|peer| views_program(&peer.media)).count()
     }
 
-    /// What comes in of the host's camera.
-    fn host_camera(&self) -> Option<&SourceStatus> {
+    /// The host's camera, as a worker has it.
+    fn host_publication(&self) -> Option<(&PeerId, &Publication)> {
         let desired = self.room.desired();
-        let (peer, _) = self.actual.publications.iter().find(|(_, known)| {
+        self.actual.publications.iter().find(|(_, known)| {
             let seat = desired.seats.get(&known.user).map(|(seat, _)| *seat);
             seat == Some(HOST_SEAT) && known.kind == SourceKind::Camera
-        })?;
+        })
+    }
+
+    /// What comes in of the host's camera.
+    fn host_camera(&self) -> Option<&SourceStatus> {
+        let (peer, _) = self.host_publication()?;
         match &self.peers.get(peer)?.media {
             Media::Publisher { status, .. } => Some(status),
             Media::Viewer { .. } => None,
@@ -215,6 +223,11 @@ impl Actor {
     pub(super) fn host_size(&self) -> Option<(u16, u16)> {
         let camera = self.host_camera()?;
         camera.width.zip(camera.height)
+    }
+
+    /// Of how many encodings the program has the choice.
+    pub(super) fn host_layers(&self) -> u8 {
+        self.host_publication().map_or(1, |(_, known)| known.layers)
     }
 
     /// In pixels, where it is known.

@@ -10,7 +10,9 @@ use std::time::{Duration, Instant};
 pub struct Host {
     /// Another source, or the same one begun anew, is another one here.
     pub source: SourceId,
-    /// Sound or picture, by whoever.
+    /// The picture is muted, by whoever.
+    pub hidden: bool,
+    /// The sound is.
     pub muted: bool,
     /// There is Opus, and H.264 without reordered frames ([`crate::rtp::h264::may_reorder`]).
     pub suits: bool,
@@ -38,6 +40,9 @@ pub enum Obstacle {
     Forced,
     Composing,
     NotConnected,
+    /// The picture is muted.
+    Hidden,
+    /// The sound is.
     Muted,
     /// Not H.264 in order, or no Opus.
     Format,
@@ -47,10 +52,25 @@ pub enum Obstacle {
     KeyframesApart,
 }
 
+/// The mixer decodes the host's pictures so far and waits for the others' first ones: no longer than this.
+pub(super) const PREPARE_MAX: Duration = Duration::from_secs(1);
+/// When nothing comes of the host, half of a second is over already.
+pub(super) const PREPARE_SILENT: Duration = Duration::from_millis(300);
+
 impl Obstacle {
-    /// Nothing comes of the host any more, or nothing that may be seen: the mixer begins at once, ready or not.
-    pub(super) fn is_sudden(self) -> bool {
-        matches!(self, Obstacle::NotConnected | Obstacle::Muted | Obstacle::Silent)
+    /// How long the mixer may take to get ready, while what comes of the host is the program: not at all where nothing may be
+    /// seen of it.
+    pub(super) fn preparation(self) -> Duration {
+        match self {
+            Obstacle::NotConnected | Obstacle::Hidden => Duration::ZERO,
+            Obstacle::Silent => PREPARE_SILENT,
+            Obstacle::Forced
+            | Obstacle::Composing
+            | Obstacle::Muted
+            | Obstacle::Format
+            | Obstacle::Size
+            | Obstacle::KeyframesApart => PREPARE_MAX,
+        }
     }
 }
 
@@ -62,17 +82,6 @@ pub struct Settings {
     pub gop: Duration,
     /// Of the mixer's pictures, one to the next.
     pub frame: Duration,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Settings {
-            // somebody who left often comes back; a change costs a start of the decoders
-            return_after: Duration::from_secs(10),
-            gop: Duration::from_secs(2),
-            frame: Duration::from_nanos(33_333_333),
-        }
-    }
 }
 
 /// A packet of the host's camera or microphone.

@@ -1,5 +1,6 @@
 //! A host, a network and a mixer in virtual time; what leaves is checked packet by packet.
 
+use super::terms::{PREPARE_MAX, PREPARE_SILENT};
 use super::*;
 use crate::forward::SourceId;
 use proptest::prelude::*;
@@ -9,6 +10,11 @@ use std::collections::{BTreeMap, BTreeSet};
 const MS: Duration = Duration::from_millis(1);
 const FRAME: Duration = Duration::from_nanos(33_333_333);
 const AUDIO: Duration = Duration::from_millis(20);
+const SETTINGS: Settings = Settings {
+    return_after: Duration::from_secs(10),
+    gop: Duration::from_secs(2),
+    frame: FRAME,
+};
 /// From a moment to the mixer's packets of it.
 const MIXER_DELAY: Duration = Duration::from_millis(15);
 /// From capture until the frame is due: the path and the jitter buffer.
@@ -180,7 +186,7 @@ impl World {
             conditions,
             events: BTreeMap::new(),
             scheduled: 0,
-            elastic: Elastic::new(Settings::default(), start),
+            elastic: Elastic::new(SETTINGS, start),
             source: 0,
             sequences: [0; 2],
             frames: [0; 2],
@@ -223,6 +229,7 @@ impl World {
             needs_keyframes: false,
             host: Some(Host {
                 source: SourceId(self.source),
+                hidden: false,
                 muted: false,
                 suits: true,
                 fits: true,
@@ -560,7 +567,7 @@ fn something_to_compose_takes_it_to_the_mixer_and_back_after_a_while() {
     assert!(world.elastic.is_mixing());
     world.run_for(Duration::from_secs(5));
     world.set(|facts| facts.composing = false);
-    world.run_for(Settings::default().return_after - MS);
+    world.run_for(SETTINGS.return_after - MS);
     assert!(world.elastic.is_mixing());
     world.run_for(Duration::from_secs(1));
     assert!(world.is_passthrough());
@@ -590,7 +597,7 @@ fn a_mixer_that_does_not_get_ready_is_waited_for_a_second_and_not_at_all_without
     world.set(|facts| facts.composing = false);
     world.run_for(Duration::from_secs(3));
     assert!(world.is_passthrough(), "it was over before the mixer was ready");
-    world.set(|facts| facts.host = facts.host.map(|host| Host { muted: true, ..host }));
+    world.set(|facts| facts.host = facts.host.map(|host| Host { hidden: true, ..host }));
     assert!(world.elastic.is_mixing());
     world.run_for(Duration::from_secs(1));
     world.assert_seamless();
@@ -601,7 +608,7 @@ fn a_lost_host_is_mixed_within_a_second() {
     let mut world = World::begun(calm());
     world.events.retain(|_, event| !matches!(event, Event::Captured(_)));
     let lost = world.now;
-    world.run_for(VIDEO_SILENCE + NETWORK_DELAY + MS * 10);
+    world.run_for(VIDEO_SILENCE + NETWORK_DELAY + MIXER_START + MS * 10);
     assert!(world.elastic.is_mixing());
     assert_eq!(world.elastic.obstacle(world.now), Some(Obstacle::Silent));
     world.run_for(MS * 400);
@@ -616,6 +623,11 @@ fn a_lost_host_is_mixed_within_a_second() {
     assert!(steps.clone().all(|step| step >= 960));
     let missing = steps.filter(|step| *step > 960);
     assert_eq!(missing.count(), 1, "sound has one gap");
+    let mut world = World::begun(calm());
+    world.events.retain(|_, event| !matches!(event, Event::Captured(_)));
+    world.preparing = true;
+    world.run_for(VIDEO_SILENCE + NETWORK_DELAY + PREPARE_SILENT + MS * 10);
+    assert!(world.elastic.is_mixing(), "ready or not");
 }
 
 #[test]
@@ -751,6 +763,7 @@ fn impossible_packets_are_refused() {
 #[derive(Clone, Debug)]
 enum Change {
     Compose(bool),
+    Hide(bool),
     Mute(bool),
     Leave,
     Return,
@@ -761,6 +774,7 @@ enum Change {
 fn changes() -> impl Strategy<Value = Vec<(u64, Change)>> {
     let change = prop_oneof![
         4 => any::<bool>().prop_map(Change::Compose),
+        1 => any::<bool>().prop_map(Change::Hide),
         1 => any::<bool>().prop_map(Change::Mute),
         1 => Just(Change::Leave),
         2 => Just(Change::Return),
@@ -782,6 +796,7 @@ fn apply(world: &mut World, change: &Change) {
     };
     match *change {
         Change::Compose(composing) => world.set(|facts| facts.composing = composing),
+        Change::Hide(hidden) => world.set(|facts| host(facts, &|host| host.hidden = hidden)),
         Change::Mute(muted) => world.set(|facts| host(facts, &|host| host.muted = muted)),
         Change::Files(needs) => world.set(|facts| facts.needs_keyframes = needs),
         Change::Resize(fits) => world.set(|facts| host(facts, &|host| host.fits = fits)),

@@ -47,7 +47,7 @@ impl Camera {
     /// What is seen at this time, if it was not seen before.
     fn show(&mut self, at: Instant) -> Option<Shown> {
         let mut seen = 0;
-        let shown = self.video().show(slot(at, None), false, |_| seen += 1);
+        let shown = self.video().show(slot(at, None), |_| seen += 1);
         assert_eq!(seen, usize::from(shown.is_some()));
         shown
     }
@@ -156,6 +156,36 @@ fn what_is_held_goes_on_from_its_keyframe() {
         assert_eq!(camera.show(last + Duration::from_secs(1)), None);
     }
     camera.input.release();
-    let shown = camera.show(last + Duration::from_secs(1));
-    assert_eq!(shown.expect("all of them are due").arrival, last);
+    let late = last + Duration::from_secs(1);
+    for waiting in [6, 2] {
+        assert_eq!(
+            camera.show(late),
+            None,
+            "what is seen is not older than what was seen before"
+        );
+        assert_eq!(camera.video().waiting.len(), waiting, "other packets come meanwhile");
+    }
+    let shown = camera.show(late).expect("all of them are decoded");
+    assert_eq!(shown.arrival, last);
+}
+
+#[test]
+fn what_has_piled_up_is_left_for_a_keyframe() {
+    let mut camera = Camera::new();
+    camera.publisher = Publisher::at_a_wall(camera.input.info.id);
+    camera.input.hold();
+    for _ in 0..GOP_WANTED - 1 {
+        camera.send();
+    }
+    let now = camera.next;
+    assert_eq!(camera.video().wants_keyframe(now).count(), 0);
+    camera.input.release();
+    assert_eq!(camera.video().wants_keyframe(now).next(), Some(LayerIndex(0)));
+    assert_eq!(camera.show(now), None);
+    camera.send();
+    assert!(camera.video().waiting.len() > FAR_BEHIND);
+    let keyframe = camera.send();
+    assert_eq!(camera.video().waiting.len(), 1, "what was before it is of no use");
+    let shown = camera.show(keyframe).expect("it is decoded alone");
+    assert_eq!(shown.arrival, keyframe);
 }
