@@ -6,7 +6,7 @@ use super::cadence::{Cadence, Slot};
 use crate::forward::{FeedUpdate, LayerIndex, SeatIndex, SourceInfo};
 use crate::mix::audio::{Block, PAIRS, Pulled, Voice};
 use crate::mix::codec::opus::OpusDecoder;
-use crate::mix::codec::{self, VideoDecoder};
+use crate::mix::codec::{self, BEHIND_MAX, VideoDecoder};
 use crate::mix::picture::{PictureView, Size};
 use crate::mix::timeline::{Offset, Timeline, Track};
 use crate::rtp::frames::FrameAssembler;
@@ -89,6 +89,8 @@ pub(super) struct Video {
     /// The decoder's last picture, if it is not shown yet: decoded when it came, and no more than one, for a copy would cost
     /// more than the wait.
     ready: Option<Decoded>,
+    /// What was decoded, for pictures that come out later; the newest is the last.
+    decoded: VecDeque<Decoded>,
     /// What is to be decoded next.
     waiting: VecDeque<Waiting>,
     cadence: Cadence,
@@ -302,6 +304,7 @@ impl Video {
             taken: None,
             decoder: codec::video_decoder(codec)?,
             ready: None,
+            decoded: VecDeque::new(),
             waiting: VecDeque::new(),
             cadence: Cadence::default(),
             held: None,
@@ -392,6 +395,7 @@ impl Video {
             self.frames.skip_to_keyframe();
         }
         self.held = Some(self.waiting.iter().map(|frame| frame.bytes.len()).sum());
+        self.decoded.clear();
         self.ready = None;
         self.shown = false;
     }
@@ -464,9 +468,15 @@ impl Video {
             self.begun.get_or_insert(arrival);
         }
         self.ready = None;
-        match self.decoder.decode(&bytes) {
-            Ok(picture) => self.ready = picture.map(|_| Decoded { arrival, due }),
+        if self.decoded.len() > BEHIND_MAX {
+            self.decoded.pop_front();
+        }
+        self.decoded.push_back(Decoded { arrival, due });
+        match self.decoder.decode(&bytes).map(|picture| picture.is_some()) {
+            Ok(false) => {}
+            Ok(true) => self.ready = self.decoded.iter().rev().nth(self.decoder.behind()).copied(),
             Err(_) => {
+                self.decoded.clear();
                 self.forget_waiting();
                 self.frames.skip_to_keyframe();
             }
@@ -536,6 +546,8 @@ impl Video {
         self.forget_waiting();
         self.frames.skip_to_keyframe();
         self.next = None;
+        // what the decoder keeps back comes out behind the next keyframe
+        self.decoded.clear();
         self.ready = None;
         self.shown = false;
     }

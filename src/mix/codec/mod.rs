@@ -37,6 +37,9 @@ pub enum DecodeError {
 /// Pixels a decoded picture may have: 4K. A hostile sequence header must not make the server allocate gigabytes.
 pub const PICTURE_MAX: usize = 3840 * 2160;
 
+/// Pictures that H.264 lets a decoder keep back (max_dec_frame_buffering, H.264 annex A.3.1).
+pub const BEHIND_MAX: usize = 16;
+
 /// A stream of one source's pictures.
 pub trait VideoDecoder: Send {
     /// One access unit (H.264: Annex B; VP8: one frame), in decoding order. `None`: it holds no picture to show.
@@ -45,6 +48,11 @@ pub trait VideoDecoder: Send {
 
     /// The picture of the last call, if it had one.
     fn last(&self) -> Option<PictureView<'_>>;
+
+    /// How many calls before the last one the access unit of that picture came in, at most [`BEHIND_MAX`].
+    fn behind(&self) -> usize {
+        0
+    }
 }
 
 /// What an encoder is started with. A change of size needs a new one; the rest changes at run time.

@@ -1,9 +1,11 @@
 //! Access units → pictures. After anything it can't read the library is thrown away, and a new one begins at the next
 //! keyframe that brings its parameter sets: nothing survives of what a hostile sender made of it.
+//!
+//! Of streams in other profiles than baseline the library keeps a picture back, whether they reorder pictures or not.
 
 use super::{IDR_SLICE, PPS, SLICE, SPS, START_CODE, nal_type, nal_units};
 use crate::mix::codec::planes::Planes;
-use crate::mix::codec::{DecodeError, PICTURE_MAX, VideoDecoder};
+use crate::mix::codec::{BEHIND_MAX, DecodeError, PICTURE_MAX, VideoDecoder};
 use crate::mix::picture::PictureView;
 use crate::rtp::h264::parameters;
 use openh264_sys2::source::APILoader;
@@ -30,6 +32,8 @@ pub struct H264Decoder {
     library: Option<Library>,
     /// What the library gets of an access unit.
     units: Vec<u8>,
+    /// Access units so far.
+    calls: u64,
 }
 
 impl H264Decoder {
@@ -62,12 +66,13 @@ impl H264Decoder {
         if slices && !library.started {
             return Err(DecodeError::Broken);
         }
-        library.decode(&self.units)
+        library.decode(&self.units, self.calls)
     }
 }
 
 impl VideoDecoder for H264Decoder {
     fn decode(&mut self, access_unit: &[u8]) -> Result<Option<PictureView<'_>>, DecodeError> {
+        self.calls += 1;
         match self.pass_on(access_unit) {
             // SAFETY: the planes belong to `self.library`, which is borrowed for as long as the view lives.
             Ok(planes) => Ok(planes.map(|planes| unsafe { planes.view() })),
@@ -82,6 +87,12 @@ impl VideoDecoder for H264Decoder {
         let planes = self.library.as_ref()?.last?;
         // SAFETY: as above; since they were made, the library has not been called.
         Some(unsafe { planes.view() })
+    }
+
+    fn behind(&self) -> usize {
+        let of = self.library.as_ref().map_or(self.calls, |library| library.of);
+        let behind = usize::try_from(self.calls.saturating_sub(of));
+        behind.unwrap_or(BEHIND_MAX).min(BEHIND_MAX)
     }
 }
 
@@ -130,6 +141,8 @@ struct Library {
     started: bool,
     /// Of the last call.
     last: Option<Planes>,
+    /// The access unit that is the picture of.
+    of: u64,
 }
 
 // SAFETY: the decoder keeps no thread-local state, has no threads of its own (it was asked for none), and has one owner.
@@ -145,6 +158,7 @@ impl Library {
             decoder: NonNull::new(decoder)?,
             started: false,
             last: None,
+            of: 0,
         };
         let mut params = SDecodingParam::default();
         params.sVideoProperty.eVideoBsType = VIDEO_BITSTREAM_AVC;
@@ -161,11 +175,14 @@ impl Library {
         (result == 0).then_some(library)
     }
 
-    fn decode(&mut self, units: &[u8]) -> Result<Option<Planes>, DecodeError> {
+    fn decode(&mut self, units: &[u8], call: u64) -> Result<Option<Planes>, DecodeError> {
         self.last = None;
         let len = c_int::try_from(units.len()).map_err(|_| DecodeError::TooLarge)?;
         let mut planes = [null_mut::<u8>(); 3];
-        let mut info = SBufferInfo::default();
+        let mut info = SBufferInfo {
+            uiInBsTimeStamp: call,
+            ..SBufferInfo::default()
+        };
         let decode = self.vtable().DecodeFrameNoDelay.ok_or(DecodeError::Broken)?;
         // SAFETY: the decoder is alive and initialized; it reads `len` bytes and writes three pointers and `info`.
         let state: DECODING_STATE = unsafe {
@@ -183,6 +200,7 @@ impl Library {
         if info.iBufferStatus != 1 {
             return Ok(None);
         }
+        self.of = info.uiOutYuvTimeStamp;
         // SAFETY: the union has this one variant.
         let buffer = unsafe { info.UsrData.sSystemBuffer };
         self.last = Some(Planes::new((buffer.iWidth, buffer.iHeight), planes, buffer.iStride)?);

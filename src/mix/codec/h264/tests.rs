@@ -260,6 +260,27 @@ fn another_size_from_one_keyframe_to_the_next_is_survived() {
 }
 
 #[test]
+fn a_picture_that_comes_late_says_of_which_access_unit_it_is() {
+    let baseline = talk_180p();
+    let high = clip(include_bytes!("../../../../tests/fixtures/media/talk-180p30-high.h264"));
+    let mut decoder = H264Decoder::new();
+    for (frames, late) in [(&baseline[..20], 0), (&high[..], 1), (&baseline[..20], 0)] {
+        let originals = decoded(&baseline[..20]);
+        for (number, frame) in frames.iter().enumerate() {
+            let Some(picture) = decoder.decode(&frame.data).unwrap().map(copy) else {
+                assert!(number < late);
+                continue;
+            };
+            assert_eq!(decoder.behind(), late);
+            let shown = number - late;
+            let like = |original: &Picture| psnr(&original.y, &picture.y);
+            let best = (0..originals.len()).max_by(|a, b| like(&originals[*a]).total_cmp(&like(&originals[*b])));
+            assert_eq!(best, Some(shown), "picture {number}");
+        }
+    }
+}
+
+#[test]
 fn a_missing_reference_is_an_error_until_the_next_keyframe() {
     let frames = talk_180p();
     let mut decoder = H264Decoder::new();
