@@ -249,6 +249,9 @@ impl Outgoing {
                 self.flow = Flow::Live;
             }
             self.send(layer, &packet, Some(packet.meta.arrival), sink);
+            if self.flow == Flow::Stopped {
+                return;
+            }
         }
     }
 
@@ -476,6 +479,9 @@ impl Outgoing {
                     fresh_from.filter(|from| arrival >= *from).map(|_| arrival),
                     sink,
                 );
+                if self.flow == Flow::Stopped {
+                    return;
+                }
                 sent += 1;
             }
             cursor += 1;
@@ -492,12 +498,16 @@ impl Outgoing {
         };
     }
 
-    /// Append one packet of the current run; packets from before its start are left out.
+    /// Append one packet of the current run; packets from before its start are left out, and one that leaps ends the run.
     fn send<S: Seal>(&mut self, layer: &FeedLayer, packet: &PacketView, arrival: Option<Instant>, sink: &mut Sink<S>) {
         let Some(run) = self.switcher.current() else { return };
         let Some(index) = run.index_of(packet.meta.sequence) else {
             return;
         };
+        if self.switcher.leaps_to(index) {
+            self.stop(sink.now);
+            return;
+        }
         let start = sink.batch.bytes.len();
         let fields = Fields {
             marker: packet.meta.marker,

@@ -286,6 +286,30 @@ fn an_overflowing_viewer_goes_on_at_a_keyframe() {
 }
 
 #[test]
+fn numbers_that_leap_begin_a_new_stretch() {
+    let mut world = World::new(18, 2);
+    world.publish(Script::camera(1, 0, "host"));
+    let viewers = [0, 1].map(|_| world.view(View::Program { leave_out: None }, 1));
+    world.run(ms(300));
+    for leap in [65_533, 8_192, 9_000, 40_000] {
+        world.sources[0].layers[0].sequence += leap;
+        world.leap_audio(0, leap);
+        // while one viewer is catching up
+        let late = world.view(View::Program { leave_out: None }, 1);
+        world.run(ms(200));
+        for viewer in viewers.into_iter().chain([late]) {
+            let newest = [world.video(viewer), world.audio(viewer)].map(|sent| sent.last().map(|sent| sent.origin));
+            assert!(
+                newest
+                    .iter()
+                    .all(|newest| newest.is_some_and(|newest| world.now - newest.arrival < ms(50)))
+            );
+            world.check(viewer);
+        }
+    }
+}
+
+#[test]
 fn another_publisher_takes_over_the_stream() {
     let mut world = World::new(9, 1);
     world.publish(Script::camera(1, 0, "host"));
@@ -614,7 +638,7 @@ proptest::proptest! {
     #![proptest_config(proptest::prelude::ProptestConfig { cases: 24, ..Default::default() })]
     /// Whatever happens in whatever order, the rules of [`World::check`] hold.
     #[test]
-    fn any_order_of_events_keeps_the_rules(seed: u64, steps in proptest::collection::vec((0u8..9, 1u64..400), 1..14)) {
+    fn any_order_of_events_keeps_the_rules(seed: u64, steps in proptest::collection::vec((0u8..10, 1u64..400), 1..14)) {
         let mut world = World::new(seed, 2);
         world.network = Network { loss: 0.02, reorder: 0.05, duplicate: 0.02 };
         world.publish(Script { heights: vec![180, 720], ..Script::camera(1, 0, "host") });
@@ -641,6 +665,7 @@ proptest::proptest! {
                     world.nack(0, &lost);
                 }
                 7 => world.complain(1),
+                8 => world.sources[0].layers[0].sequence += wait * wait,
                 _ => {}
             }
             world.run(ms(wait));

@@ -68,6 +68,10 @@ const MAX_RUNS: usize = 4;
 /// Clocks of two sources that disagree with the packets' arrival by more than this are not believed: a device woke up, or
 /// a publisher's clock leapt.
 const MAX_CLOCK_ERROR_S: i64 = 3;
+/// A step of the numbers that is no loss: what is behind it continues nothing. A receiver finds the roll-over counter of
+/// what is less than 2^15 from the newest it has (RFC 3711 §3.3.1), and one that is wrong once stays wrong: so three times
+/// this may be lost on the way to it. Packets of one ring are never so far apart.
+pub(super) const LEAP_MAX: u64 = 8192;
 /// Of sound, as everybody sends it: 20 ms each (RFC 7587 §4.2).
 const PACKETS_PER_SECOND: i64 = 50;
 /// First sequence numbers stay below, so that the receiver's roll-over counter is 0 even if the first packets are lost
@@ -89,6 +93,12 @@ impl Switcher {
 
     pub(super) fn last(&self) -> Option<&LastSent> {
         self.last.as_ref()
+    }
+
+    /// Whether a packet under this index would be too far from what was sent for its receiver to find its place.
+    pub(super) fn leaps_to(&self, index: u64) -> bool {
+        self.last
+            .is_some_and(|last| index.saturating_sub(last.index) > LEAP_MAX)
     }
 
     /// From `first` on packets come from this encoding: the next outgoing number is its.

@@ -88,6 +88,12 @@ impl Publication {
             layer.floor = layer.floor.max(sequence + 1);
         }
         let (is_padding, is_forbidden) = (incoming.payload.is_empty(), sequence < layer.floor);
+        if !is_padding && !is_forbidden && layer.numbering.leaps_to(sequence) {
+            layer.numbering.restart();
+            layer.broker.request();
+            let update = FeedUpdate::Interrupted { kind };
+            self.events.push_back(PublicationEvent::Feed(update));
+        }
         let number = match (is_padding, arrival) {
             _ if is_forbidden => None,
             (true, Arrival::Newest) => {

@@ -1,5 +1,6 @@
 //! The numbers under which a layer's packets travel on.
 
+use crate::forward::switcher::LEAP_MAX;
 use std::collections::VecDeque;
 
 /// Padding-only packets remembered per layer; a packet from before the oldest is too late to be numbered. Padding fills
@@ -31,14 +32,25 @@ impl Numbering {
             let first = self.newest.map_or(sequence, |newest| newest + RESTART_GAP);
             self.shift = first.wrapping_sub(sequence).cast_signed();
         }
+        let number = self.place(sequence)?;
+        self.newest = self.newest.max(Some(number));
+        Some(number)
+    }
+
+    /// Whether the packet is too far from those that have a number to continue them. What was taken out in between, or
+    /// came while nothing was permitted, brings it no nearer.
+    pub(super) fn leaps_to(&self, sequence: u64) -> bool {
+        let far = |newest| self.place(sequence).is_some_and(|number| number > newest + LEAP_MAX);
+        !self.restarting && self.newest.is_some_and(far)
+    }
+
+    fn place(&self, sequence: u64) -> Option<u64> {
         if self.forgotten.is_some_and(|forgotten| sequence <= forgotten) {
             return None;
         }
         let later = self.taken_out.iter().rev().take_while(|(taken, _)| *taken > sequence);
         let shift = later.last().map_or(self.shift, |(_, before)| *before);
-        let number = sequence.checked_add_signed(shift)?;
-        self.newest = self.newest.max(Some(number));
-        Some(number)
+        sequence.checked_add_signed(shift)
     }
 
     /// The newest packet carries nothing: those behind it close up.
@@ -96,6 +108,20 @@ mod tests {
         assert_eq!(numbering.taken_out.len(), TAKEN_OUT_MAX);
         assert_eq!(numbering.number(1000), Some(1));
         assert_eq!(numbering.number(10), None);
+    }
+
+    #[test]
+    fn what_is_far_from_the_last_number_leaps_whatever_was_taken_out() {
+        let mut numbering = Numbering::default();
+        assert!(!numbering.leaps_to(1 << 40), "it is the first");
+        numbering.number(100);
+        assert!(!numbering.leaps_to(100 + LEAP_MAX) && numbering.leaps_to(101 + LEAP_MAX));
+        for step in 1..=4 {
+            numbering.take_out(100 + step * LEAP_MAX / 2);
+        }
+        assert!(numbering.leaps_to(101 + 2 * LEAP_MAX) && !numbering.leaps_to(99));
+        numbering.restart();
+        assert!(!numbering.leaps_to(101 + 2 * LEAP_MAX), "it begins anew");
     }
 
     #[test]

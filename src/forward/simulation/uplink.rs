@@ -66,15 +66,19 @@ impl Publisher {
             self.send(now_ms, payload, timestamp, packet + 1 == PACKETS_PER_FRAME, rng);
         }
         if self.frame.is_multiple_of(10) {
-            // padding only: of no use to anybody
-            let index = self.next;
-            self.next += 1;
-            self.padded += 1;
-            let mut bytes = header(MEDIA, MEDIA_TYPE, index, timestamp, false);
-            bytes[0] |= 0x20;
-            bytes.extend_from_slice(&[0, 0, 0, 4]);
-            self.flying.push_back((now_ms + ROUND_TRIP_MS / 2, bytes, index));
+            self.pad(now_ms);
         }
+    }
+
+    /// Padding only: of no use to anybody.
+    fn pad(&mut self, now_ms: u64) {
+        let index = self.next;
+        self.next += 1;
+        self.padded += 1;
+        let mut bytes = header(MEDIA, MEDIA_TYPE, index, (now_ms * 90) as u32, false);
+        bytes[0] |= 0x20;
+        bytes.extend_from_slice(&[0, 0, 0, 4]);
+        self.flying.push_back((now_ms + ROUND_TRIP_MS / 2, bytes, index));
     }
 
     fn send(&mut self, now_ms: u64, payload: Vec<u8>, timestamp: u32, marker: bool, rng: &mut StdRng) {
@@ -306,5 +310,41 @@ fn what_an_uplink_lost_is_repaired_before_and_for_the_viewer() {
             .collect();
         assert_eq!(media.len(), expected.len());
         assert!(media == expected);
+    }
+}
+
+/// Steps that a replay window takes, of padding that takes no number: the viewer's receiver must not lose count.
+#[test]
+fn a_publisher_whose_numbers_leap_does_not_take_its_viewers_along() {
+    for step in [32_767, 8_000] {
+        let mut rng = StdRng::seed_from_u64(7);
+        let (mut publisher, mut server) = (Publisher::new(), Server::new());
+        server.viewer.set_open(true, server.start);
+        for now_ms in 0..3000 {
+            if now_ms % FRAME_MS == 0 {
+                publisher.send_frame(now_ms, &mut rng);
+            }
+            if now_ms == 1000 {
+                for _ in 0..8 {
+                    publisher.next += step;
+                    publisher.pad(now_ms);
+                }
+            }
+            server.turn(now_ms, &mut publisher, &mut rng);
+        }
+        let indices: Vec<u64> = server.received.keys().copied().collect();
+        let widest = indices.windows(2).map(|pair| pair[1] - pair[0]).max();
+        assert!(widest.is_some_and(|widest| widest < 100), "{widest:?}");
+        let newest = server.received.last_key_value().map(|(_, payload)| payload.clone());
+        let behind = publisher
+            .payloads
+            .iter()
+            .rev()
+            .position(|sent| Some(sent) == newest.as_ref());
+        assert!(behind.is_some_and(|behind| behind < 20), "{behind:?}");
+        assert!(
+            publisher.keyframes <= 3,
+            "one to begin with, and to go on with what the padding or the leap asked for"
+        );
     }
 }

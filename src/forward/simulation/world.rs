@@ -11,6 +11,8 @@ const AUDIO_FRAME: Duration = Duration::from_millis(20);
 const ANSWER: Duration = Duration::from_millis(50);
 /// Payloads end with the key of their origin.
 const KEY_LEN: usize = 8;
+/// A quarter of what a receiver's guess of the roll-over counter bears (RFC 3711 §3.3.1).
+const GAP_MAX: u64 = 1 << 13;
 const NTP_START: u64 = 3_900_000_000 << 32;
 
 /// What a publisher does.
@@ -205,6 +207,8 @@ pub struct World {
     workers: Vec<Feeds>,
     flying: Vec<InFlight>,
     origins: BTreeMap<u64, Origin>,
+    /// What the workers got: source and layer, whether it is video, the publisher's number.
+    arrived: BTreeSet<((u64, u8), bool, u64)>,
     rng: StdRng,
 }
 
@@ -221,6 +225,7 @@ impl World {
             workers: (0..workers).map(|_| Feeds::default()).collect(),
             flying: vec![],
             origins: BTreeMap::new(),
+            arrived: BTreeSet::new(),
             rng: StdRng::seed_from_u64(seed),
         }
     }
@@ -304,6 +309,10 @@ impl World {
                 feed.update(update);
             }
         }
+    }
+
+    pub fn leap_audio(&mut self, source: usize, leap: u64) {
+        self.sources[source].audio.sequence += leap;
     }
 
     pub fn view(&mut self, view: View, slots: usize) -> usize {
@@ -413,6 +422,13 @@ impl World {
                     from(a) == from(b) && b.index - a.index == b.origin.sequence.wrapping_sub(a.origin.sequence);
                 if continues {
                     assert!(advance >= 0, "{a:?} {b:?}");
+                    assert!(
+                        b.index - a.index <= GAP_MAX,
+                        "the receiver loses its place: {a:?} {b:?}"
+                    );
+                    let mut between = a.origin.sequence + 1..b.origin.sequence;
+                    let arrived = between.find(|sequence| self.arrived.contains(&(from(a), is_video, *sequence)));
+                    assert_eq!(arrived, None, "not forwarded: {a:?} {b:?}");
                     continue;
                 }
                 assert_eq!(b.index, a.index + 1, "a switch leaves no gap: {a:?} {b:?}");
@@ -620,6 +636,9 @@ impl World {
         self.flying = flying;
         let due: Vec<InFlight> = due;
         for packet in &due {
+            let from = (packet.source.0, packet.layer.0);
+            let is_video = packet.kind == MediaKind::Video;
+            self.arrived.insert((from, is_video, packet.meta.sequence));
             for feeds in &mut self.workers {
                 let feed = feeds.get_mut(packet.source).expect("published");
                 feed.store(
