@@ -178,7 +178,8 @@ impl Feed {
     }
 
     /// The packets with which a worker that joins later can start its viewers: of each layer of the video those since its
-    /// newest keyframe, unless that is too old to start from.
+    /// newest keyframe, unless that is too old to start from. What is missing between them comes later, if at all: then it
+    /// is fresh.
     pub fn replay(&self, now: Instant, mut each: impl FnMut(MediaKind, LayerIndex, PacketView)) {
         let Some(video) = &self.video else { return };
         for (layer, index) in video.layers.iter().zip(0u8..) {
@@ -562,6 +563,19 @@ mod tests {
         let mut other = Feed::new(SourceId(1), DESCRIPTION);
         feed.state().into_iter().for_each(|update| other.update(update));
         assert_eq!(other.state(), feed.state());
+    }
+
+    #[test]
+    fn a_later_worker_gets_what_is_behind_a_hole_too() {
+        let now = Instant::now();
+        let mut feed = Feed::new(SourceId(1), DESCRIPTION);
+        for sequence in (99..105).chain(106..=120) {
+            store(&mut feed, 0, sequence, sequence as u32, sequence == 100, now);
+        }
+        let mut replayed = vec![];
+        feed.replay(now, |_, _, packet| replayed.push(packet.meta.sequence));
+        let expected: Vec<u64> = (100..105).chain(106..=120).collect();
+        assert_eq!(replayed, expected);
     }
 
     #[test]

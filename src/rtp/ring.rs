@@ -134,10 +134,11 @@ impl Ring {
         (self.contiguous_from()? <= start).then_some(start)
     }
 
-    /// The packets from `from` on, up to the newest or to the first that is not held.
+    /// The packets that are held from `from` on, up to the newest. What is missing between them may still come.
     pub fn range(&self, from: u64) -> impl Iterator<Item = PacketView<'_>> {
         let end = self.newest.map_or(from, |newest| newest + 1);
-        (from..end).map_while(|sequence| self.get(sequence))
+        let oldest = end.saturating_sub(self.slots.len() as u64);
+        (from.max(oldest)..end).filter_map(|sequence| self.get(sequence))
     }
 
     /// Forgets every packet and keeps the buffers: what comes next continues nothing.
@@ -313,6 +314,8 @@ mod tests {
             assert!(store(&mut ring, i, i == 101, at));
         }
         assert_eq!((ring.keyframe_start(), ring.contiguous_from()), (None, Some(105)));
+        let held: Vec<u64> = ring.range(0).map(|packet| packet.meta.sequence).collect();
+        assert_eq!(held, [100, 101, 103, 105], "over the holes");
         assert!(store(&mut ring, 104, false, at));
         assert_eq!((ring.keyframe_start(), ring.contiguous_from()), (None, Some(103)));
         assert!(store(&mut ring, 102, false, at));
