@@ -162,7 +162,7 @@ impl AudioLevel {
 }
 
 /// Absolute capture time: when the first sample of the packet's frame was captured, as 32.32 fixed-point seconds since
-/// 1900 on the capture system's clock, optionally followed by that clock's offset to the sender's.
+/// 1900 on the capture system's clock, optionally followed by how far that clock is ahead of the sender's.
 /// <https://webrtc.googlesource.com/src/+/refs/heads/main/docs/native-code/rtp-hdrext/abs-capture-time/README.md>
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AbsCaptureTime {
@@ -178,8 +178,9 @@ impl AbsCaptureTime {
             0 => Some(AbsCaptureTime { ntp: captured }),
             8 => {
                 let offset = i64::from_be_bytes(rest.try_into().ok()?);
+                // capture clock = sender's clock + offset
                 Some(AbsCaptureTime {
-                    ntp: captured.wrapping_add_signed(offset),
+                    ntp: captured.wrapping_sub(offset.cast_unsigned()),
                 })
             }
             _ => None,
@@ -246,7 +247,12 @@ mod tests {
         let time = AbsCaptureTime::parse(&value).unwrap();
         assert_eq!(time.rewritten(-(2 << 32)), (5u64 << 32).to_be_bytes());
         value.extend_from_slice(&(1i64 << 32).to_be_bytes());
-        assert_eq!(AbsCaptureTime::parse(&value), Some(AbsCaptureTime { ntp: 8 << 32 }));
+        let on_senders_clock = Some(AbsCaptureTime { ntp: 6 << 32 });
+        assert_eq!(
+            AbsCaptureTime::parse(&value),
+            on_senders_clock,
+            "the capture clock is 1 s ahead"
+        );
         assert_eq!(AbsCaptureTime::parse(&value[..12]), None);
     }
 }
