@@ -146,7 +146,7 @@ impl Publication {
                 continue;
             }
             // on a clock nobody knows it would only mislead
-            if let (Some(time), Some(offset)) = (AbsCaptureTime::parse(value), self.clock_offset) {
+            if let (Some(time), Some(offset)) = (AbsCaptureTime::parse(value), self.sender_clock.offset()) {
                 pack_element(&mut self.scratch, extension, &time.rewritten(offset));
             }
         }

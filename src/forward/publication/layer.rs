@@ -2,6 +2,7 @@
 
 use super::loudness::Loudness;
 use super::numbering::Numbering;
+use super::sender_clock::SenderTime;
 use crate::forward::LayerIndex;
 use crate::forward::keyframe::KeyframeBroker;
 use crate::rtp::parameters::ReceiveTrack;
@@ -38,6 +39,8 @@ pub(super) struct Layer {
     pub(super) last_packet: Option<Instant>,
     pub(super) flowing: bool,
     pub(super) size: Option<(u16, u16)>,
+    /// Of the last sender report, unless the publisher's clock was set since.
+    pub(super) sender_time: Option<SenderTime>,
     /// Sequences below came while the track was not permitted, or before.
     pub(super) floor: u64,
 }
@@ -87,6 +90,7 @@ impl Layer {
             last_packet: None,
             flowing: false,
             size: None,
+            sender_time: None,
             floor: 0,
         }
     }
@@ -96,6 +100,7 @@ impl Layer {
         self.ssrc = Some(ssrc);
         self.reception = Reception::new(clock_rate, now);
         self.numbering.restart();
+        self.sender_time = None;
         self.floor = 0;
     }
 

@@ -13,6 +13,7 @@ mod intake;
 mod layer;
 mod loudness;
 mod numbering;
+mod sender_clock;
 mod streams;
 #[cfg(test)]
 mod tests;
@@ -25,13 +26,10 @@ use crate::rtp::{Codec, Extension, Header, MediaKind, NtpClock, PacketView};
 use feedback::TransportFeedback;
 use intake::Incoming;
 use layer::{Layer, Track};
+use sender_clock::SenderClock;
 use std::collections::VecDeque;
 use std::time::Instant;
 use streams::{Known, Role, Streams};
-
-/// Sender reports that contradict the source's clock offset by more than this mean that the publisher's clock was set.
-/// 32.32 fixed-point seconds.
-const CLOCK_STEP: u64 = 1 << 31;
 
 /// A packet that passed the publisher's side: to be stored in the local feed and in every other worker's.
 #[derive(Clone, Copy, Debug)]
@@ -97,15 +95,13 @@ pub struct Publication {
     id: SourceId,
     feedback_ssrc: u32,
     cname: String,
-    clock: NtpClock,
+    ntp_clock: NtpClock,
     /// Audio, then video, as far as there is one.
     tracks: Vec<Track>,
     streams: Streams,
     transport: Option<TransportFeedback>,
     reports: feedback::Reports,
-    /// What turns the publisher's NTP time into the node's: one for all its streams, so that lip sync holds. 32.32
-    /// fixed-point seconds.
-    clock_offset: Option<i64>,
+    sender_clock: SenderClock,
     ignores_keyframe_requests: bool,
     video_size: Option<(u16, u16)>,
     /// Drained by the worker after every batch; what one packet or timer adds is at most a few.
@@ -142,12 +138,12 @@ impl Publication {
             id,
             feedback_ssrc,
             cname: format!("costage-{feedback_ssrc:08x}"),
-            clock,
+            ntp_clock: clock,
             tracks,
             streams: Streams::default(),
             transport: transport_cc.then(|| TransportFeedback::new(now)),
             reports: feedback::Reports::new(now),
-            clock_offset: None,
+            sender_clock: SenderClock::default(),
             ignores_keyframe_requests: false,
             video_size: None,
             events: VecDeque::new(),
@@ -376,36 +372,6 @@ impl Publication {
             let update = FeedUpdate::IgnoresKeyframeRequests;
             self.events.push_back(PublicationEvent::Feed(update));
         }
-    }
-
-    fn handle_sender_report(&mut self, ssrc: u32, ntp: u64, rtp: u32, now: Instant) {
-        let Some(role) = self.streams.role(ssrc).filter(|role| !role.repair && !role.retired) else {
-            return;
-        };
-        let Some(track) = self.tracks.get_mut(role.track) else {
-            return;
-        };
-        let kind = track.kind;
-        let Some(layer) = track.layers.get_mut(role.layer) else {
-            return;
-        };
-        layer.reception.handle_sender_report(ntp, now);
-        if ntp == 0 {
-            // a sender without a clock (RFC 3550 §6.4.1)
-            return;
-        }
-        let measured = self.clock.at(now).wrapping_sub(ntp).cast_signed();
-        let offset = match self.clock_offset {
-            Some(offset) if measured.wrapping_sub(offset).unsigned_abs() <= CLOCK_STEP => offset,
-            _ => *self.clock_offset.insert(measured),
-        };
-        let update = FeedUpdate::Clock {
-            kind,
-            layer: layer.index,
-            ntp: ntp.wrapping_add_signed(offset),
-            rtp,
-        };
-        self.events.push_back(PublicationEvent::Feed(update));
     }
 
     /// RFC 3550 §6.6: the stream ended; no need to wait for its silence.

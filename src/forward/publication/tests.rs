@@ -381,25 +381,85 @@ fn one_clock_offset_serves_both_tracks_and_capture_times() {
     );
 }
 
+/// What a sender report made the publication say of clocks.
+fn clocks(bench: &mut Bench, ssrc: u32, ntp: u64, rtp: u32) -> Vec<(MediaKind, u64, u32)> {
+    let mut out = vec![];
+    let info = rtcp::SenderInfo {
+        ntp,
+        rtp,
+        ..Default::default()
+    };
+    rtcp::write_sender_report(&mut out, ssrc, info, &[]);
+    bench.publication.handle_rtcp(&out, bench.now);
+    let told = bench.events().into_iter().filter_map(|event| match event {
+        PublicationEvent::Feed(FeedUpdate::Clock { kind, ntp, rtp, .. }) => Some((kind, ntp, rtp)),
+        _ => None,
+    });
+    told.collect()
+}
+
 #[test]
 fn a_clock_that_was_set_gets_a_new_offset() {
     let mut bench = Bench::new(parameters());
     bench.media(VIDEO, 1, &DELTA);
-    let mut ntps = vec![];
-    for ntp in [50u64 << 32, 5000 << 32] {
-        let mut out = vec![];
-        let info = rtcp::SenderInfo {
-            ntp,
-            ..Default::default()
-        };
-        rtcp::write_sender_report(&mut out, VIDEO.1, info, &[]);
-        bench.publication.handle_rtcp(&out, bench.now);
-        ntps.extend(bench.events().into_iter().filter_map(|event| match event {
-            PublicationEvent::Feed(FeedUpdate::Clock { ntp, .. }) => Some(ntp),
-            _ => None,
-        }));
+    bench.media(AUDIO, 1, b"a");
+    let s = |seconds: u64| seconds << 32;
+    assert_eq!(clocks(&mut bench, VIDEO.1, s(50), 0), [(MediaKind::Video, s(1000), 0)]);
+    assert_eq!(clocks(&mut bench, AUDIO.1, s(50), 7), [(MediaKind::Audio, s(1000), 7)]);
+    for second in 1..=2 {
+        bench.pass(1000 * MS);
+        assert_eq!(
+            clocks(&mut bench, VIDEO.1, s(5000 + second), 90_000 * second as u32),
+            []
+        );
     }
-    assert_eq!(ntps, [1000 << 32, 1000 << 32]);
+    bench.pass(1000 * MS);
+    // what the sound said is on the clock of before, so it stands
+    assert_eq!(
+        clocks(&mut bench, VIDEO.1, s(5003), 270_000),
+        [(MediaKind::Video, s(1003), 270_000)]
+    );
+    assert_eq!(
+        clocks(&mut bench, AUDIO.1, s(5003), 144_007),
+        [(MediaKind::Audio, s(1003), 144_007)]
+    );
+}
+
+#[test]
+fn reports_that_a_queue_held_up_keep_lip_sync() {
+    let mut bench = Bench::new(parameters());
+    bench.media(VIDEO, 1, &DELTA);
+    bench.media(AUDIO, 1, b"a");
+    let ntp = |ms: u64| (50 << 32) + (ms << 32) / 1000;
+    // node's time − publisher's, by each track
+    let mut offsets: BTreeMap<bool, u64> = BTreeMap::new();
+    let (mut widest, mut newest) = (0, 0);
+    for second in 0..20u64 {
+        // one report late, then all from a certain one on
+        let late = second == 3 || second >= 8;
+        bench.now = bench.start + MS * (1000 * second + if late { 600 } else { 0 }) as u32;
+        for (ssrc, rate, every) in [(AUDIO.1, 48, 5), (VIDEO.1, 90, 1)] {
+            if second % every != 0 {
+                continue;
+            }
+            let told = clocks(&mut bench, ssrc, ntp(1000 * second), (rate * 1000 * second) as u32);
+            for (kind, at, rtp) in told {
+                let rate = if kind == MediaKind::Audio { 48 } else { 90 };
+                let offset = at - ntp(u64::from(rtp) / rate);
+                offsets.insert(kind == MediaKind::Audio, offset);
+            }
+            if let [Some(video), Some(audio)] = [false, true].map(|is_audio| offsets.get(&is_audio)) {
+                widest = widest.max(video.abs_diff(*audio));
+                newest = *video;
+            }
+        }
+    }
+    assert!(widest < 1 << 20, "sound and picture apart by {widest}");
+    assert_eq!(
+        newest.abs_diff((950 << 32) + (600 << 32) / 1000) >> 20,
+        0,
+        "it follows what stays"
+    );
 }
 
 #[test]
