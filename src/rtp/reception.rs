@@ -14,6 +14,8 @@ const RETRY_MIN: Duration = Duration::from_millis(30);
 const RETRY_MAX: Duration = Duration::from_millis(300);
 /// After so many requests a packet is given up: at any round trip time it would be too late to play.
 const TRIES_MAX: u8 = 10;
+/// Whose answer came after so many requests was hardly lost each time before.
+const TRIES_DOUBTFUL: u8 = 3;
 /// Holes asked for at once, and so the longest burst of loss that is repaired (0.5 s at 1000 packets/s). Beyond it a
 /// keyframe is cheaper.
 const MISSING_MAX: usize = 512;
@@ -39,13 +41,15 @@ struct Missing {
     tries: u8,
     /// When to ask (again).
     due: Instant,
-    asked: Option<Instant>,
+    first_asked: Option<Instant>,
 }
 
 /// Loss, jitter and reports of one SSRC.
 #[derive(Debug)]
 pub struct Reception {
     clock_rate: u32,
+    /// Retransmissions come on a stream of their own.
+    repairs_apart: bool,
     epoch: Instant,
     base: Option<u64>,
     top: u64,
@@ -68,10 +72,12 @@ pub struct Reception {
 }
 
 impl Reception {
-    /// `clock_rate` in Hz.
-    pub fn new(clock_rate: u32, now: Instant) -> Self {
+    /// `clock_rate` in Hz. `repairs_apart`: retransmissions come on a stream of their own (RFC 4588), so that nothing else
+    /// is an answer to a request.
+    pub fn new(clock_rate: u32, repairs_apart: bool, now: Instant) -> Self {
         Reception {
             clock_rate,
+            repairs_apart,
             epoch: now,
             base: None,
             top: 0,
@@ -120,7 +126,7 @@ impl Reception {
         self.received += 1;
         // a packet from before the first one is not one more that was expected and lost
         self.base = self.base.map(|base| base.min(sequence));
-        self.fill(sequence, now);
+        self.fill(sequence, repaired, now);
         Arrival::Late
     }
 
@@ -145,7 +151,7 @@ impl Reception {
                 return false;
             }
             missing.tries += 1;
-            missing.asked = Some(now);
+            missing.first_asked.get_or_insert(now);
             missing.due = now + interval;
             lost.push(missing.sequence);
             true
@@ -253,25 +259,36 @@ impl Reception {
                 sequence: lost,
                 tries: 0,
                 due,
-                asked: None,
+                first_asked: None,
             });
         }
         self.next_due = Some(self.next_due.map_or(due, |next| next.min(due)));
     }
 
-    fn fill(&mut self, sequence: u64, now: Instant) {
+    fn fill(&mut self, sequence: u64, repaired: bool, now: Instant) {
         let Ok(at) = self.missing.binary_search_by_key(&sequence, |missing| missing.sequence) else {
             return;
         };
         let Some(missing) = self.missing.remove(at) else { return };
-        // only the answer to a first request is known to answer that one
-        if let (Some(asked), 1) = (missing.asked, missing.tries) {
-            let sample = now.saturating_duration_since(asked);
-            self.round_trip = Some(self.round_trip.map_or(sample, |rtt| (rtt * 7 + sample) / 8));
+        // else it was only late
+        let is_answer = repaired || !self.repairs_apart;
+        if let Some(asked) = missing.first_asked.filter(|_| is_answer) {
+            self.note_answer(missing.tries, now.saturating_duration_since(asked));
         }
         if self.missing.is_empty() {
             self.next_due = None;
         }
+    }
+
+    /// A packet came `since` it was first asked for. Only the answer to a first request is known to answer that one. Of
+    /// others the time is no less than a round trip: better than nothing, and to be believed where a packet was asked for
+    /// so often that answers take longer than is thought.
+    fn note_answer(&mut self, tries: u8, since: Duration) {
+        self.round_trip = match self.round_trip {
+            None => Some(since),
+            Some(known) if tries == 1 || tries >= TRIES_DOUBTFUL => Some((known * 7 + since) / 8),
+            known => known,
+        };
     }
 
     /// RFC 3550 appendix A.8, on packets that came in order only.
@@ -307,7 +324,7 @@ mod tests {
     #[test]
     fn reordering_is_not_loss() {
         let now = Instant::now();
-        let mut reception = Reception::new(90_000, now);
+        let mut reception = Reception::new(90_000, true, now);
         assert_eq!(reception.handle(10, 0, false, now), Arrival::Newest);
         assert_eq!(reception.handle(12, 0, false, now), Arrival::Newest);
         assert_eq!(reception.nack_timeout(), Some(now + REORDER_TOLERANCE));
@@ -320,7 +337,7 @@ mod tests {
     #[test]
     fn loss_is_asked_for_again_and_given_up() {
         let now = Instant::now();
-        let mut reception = Reception::new(90_000, now);
+        let mut reception = Reception::new(90_000, true, now);
         for sequence in [10, 11, 14, 16] {
             reception.handle(sequence, 0, false, now);
         }
@@ -343,10 +360,68 @@ mod tests {
         assert_eq!(reception.handle(12, 0, false, at), Arrival::Late);
     }
 
+    /// Loses every tenth packet of a stream of 100 a second; each request is answered after `round_trip`.
+    fn requests_per_loss(reception: &mut Reception, start: Instant, round_trip: Duration) -> f64 {
+        let (mut answers, mut asked, mut losses) = (vec![], 0, 0);
+        let first = reception.top().map_or(0, |top| top + 1);
+        for tick in 0..3000u32 {
+            let now = start + tick * MS;
+            let sequence = first + u64::from(tick / 10);
+            if tick % 10 == 0 && sequence % 10 == 5 {
+                losses += 1;
+            } else if tick % 10 == 0 {
+                reception.handle(sequence, 0, false, now);
+            }
+            answers.retain(|(due, sequence)| {
+                if *due == now {
+                    reception.handle(*sequence, 0, true, now);
+                }
+                *due > now
+            });
+            let lost = nacks(reception, now);
+            asked += lost.len();
+            answers.extend(lost.into_iter().map(|sequence| (now + round_trip, sequence)));
+        }
+        asked as f64 / f64::from(losses)
+    }
+
+    #[test]
+    fn a_long_round_trip_is_learned_and_packets_are_asked_for_once() {
+        let start = Instant::now();
+        let mut reception = Reception::new(90_000, true, start);
+        let far = requests_per_loss(&mut reception, start, 200 * MS);
+        assert!(far < 1.2, "{far}");
+        assert_eq!(reception.round_trip(), Some(200 * MS));
+        // and learned anew when it changes, as far as answers tell which request they answer
+        let mut reception = Reception::new(90_000, true, start);
+        assert!(requests_per_loss(&mut reception, start, 20 * MS) < 1.1);
+        let at = |seconds| start + Duration::from_secs(seconds);
+        assert!(requests_per_loss(&mut reception, at(3), 200 * MS) < 3.0);
+        assert!(requests_per_loss(&mut reception, at(6), 200 * MS) <= 2.0);
+    }
+
+    #[test]
+    fn what_was_only_late_answers_no_request() {
+        let now = Instant::now();
+        for repairs_apart in [true, false] {
+            let mut reception = Reception::new(90_000, repairs_apart, now);
+            reception.handle(10, 0, false, now);
+            reception.handle(12, 0, false, now);
+            assert_eq!(nacks(&mut reception, now + REORDER_TOLERANCE), [11]);
+            reception.handle(11, 0, false, now + REORDER_TOLERANCE + 5 * MS);
+            let expected = if repairs_apart { None } else { Some(5 * MS) };
+            assert_eq!(
+                reception.round_trip(),
+                expected,
+                "without a stream of their own nobody can tell"
+            );
+        }
+    }
+
     #[test]
     fn a_burst_beyond_repair_is_given_up_at_once() {
         let now = Instant::now();
-        let mut reception = Reception::new(90_000, now);
+        let mut reception = Reception::new(90_000, true, now);
         reception.handle(10, 0, false, now);
         reception.handle(11 + MISSING_MAX as u64 + 1, 0, false, now);
         assert!(reception.take_gave_up());
@@ -359,7 +434,7 @@ mod tests {
     #[test]
     fn reports_count_loss_jitter_and_the_delay_since_the_sender_report() {
         let now = Instant::now();
-        let mut reception = Reception::new(90_000, now);
+        let mut reception = Reception::new(90_000, true, now);
         assert_eq!(reception.report(5, now), None);
         reception.handle_sender_report(0x0000_1234_5678_0000, now);
         // every 10 ms a packet of 900 ticks, one in four lost, arrival alternating by 2 ms
@@ -385,7 +460,7 @@ mod tests {
         for seed in 0..20 {
             let mut rng = StdRng::seed_from_u64(seed);
             let mut now = Instant::now();
-            let mut reception = Reception::new(90_000, now);
+            let mut reception = Reception::new(90_000, true, now);
             let (mut taken, mut lost) = (BTreeSet::new(), vec![]);
             let mut in_flight: Vec<(Instant, u64)> = vec![];
             for sequence in 60_000..64_000u64 {

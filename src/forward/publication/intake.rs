@@ -1,6 +1,7 @@
 //! From a packet to the decision whether it goes on: whose it is, whether it is new and permitted, and what it says of its
 //! layer.
 
+use super::layer::Track;
 use super::streams::{self, Known, Role};
 use super::{Publication, PublicationEvent};
 use crate::forward::{FeedUpdate, LayerIndex};
@@ -39,7 +40,7 @@ impl Publication {
         if repair {
             return self.streams.learn(ssrc, role).then_some(role);
         }
-        let clock_rate = track.parameters.codec.clock_rate();
+        let reception = || Track::reception(&track.parameters, now);
         let layer = track.layers.get_mut(role.layer)?;
         let old = layer.ssrc.filter(|old| *old != ssrc);
         let busy = layer.last_packet.is_some_and(|last| now < last + REPLACED_AFTER);
@@ -54,7 +55,7 @@ impl Publication {
         }
         layer.ssrc = Some(ssrc);
         if old.is_some() && layer.reception.top().is_some() {
-            layer.restart(ssrc, clock_rate, now);
+            layer.restart(ssrc, reception());
             layer.broker.request();
             let update = FeedUpdate::Interrupted { kind: track.kind };
             self.events.push_back(PublicationEvent::Feed(update));

@@ -48,10 +48,9 @@ pub(super) struct Layer {
 impl Track {
     pub(super) fn new(kind: MediaKind, parameters: ReceiveTrack, permitted: bool, now: Instant) -> Self {
         let count = parameters.rids.len().clamp(1, LAYERS_MAX);
-        let clock_rate = parameters.codec.clock_rate();
         let layers = (0u8..)
             .take(count)
-            .map(|index| Layer::new(LayerIndex(index), clock_rate, now));
+            .map(|index| Layer::new(LayerIndex(index), Self::reception(&parameters, now)));
         Track {
             kind,
             layers: layers.collect(),
@@ -60,6 +59,12 @@ impl Track {
             flowing: false,
             loudness: Loudness::default(),
         }
+    }
+
+    /// Of a stream that nothing is known of yet.
+    pub(super) fn reception(parameters: &ReceiveTrack, now: Instant) -> Reception {
+        let repairs_apart = parameters.rtx_payload_type.is_some();
+        Reception::new(parameters.codec.clock_rate(), repairs_apart, now)
     }
 
     /// At most [`LAYERS_MAX`].
@@ -79,11 +84,11 @@ impl Track {
 }
 
 impl Layer {
-    fn new(index: LayerIndex, clock_rate: u32, now: Instant) -> Self {
+    fn new(index: LayerIndex, reception: Reception) -> Self {
         Layer {
             index,
             ssrc: None,
-            reception: Reception::new(clock_rate, now),
+            reception,
             numbering: Numbering::default(),
             broker: KeyframeBroker::default(),
             command: 0,
@@ -96,9 +101,9 @@ impl Layer {
     }
 
     /// Another SSRC sends this layer from now on.
-    pub(super) fn restart(&mut self, ssrc: u32, clock_rate: u32, now: Instant) {
+    pub(super) fn restart(&mut self, ssrc: u32, reception: Reception) {
         self.ssrc = Some(ssrc);
-        self.reception = Reception::new(clock_rate, now);
+        self.reception = reception;
         self.numbering.restart();
         self.sender_time = None;
         self.floor = 0;
