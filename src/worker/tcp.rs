@@ -5,7 +5,7 @@ use super::socket::DATAGRAM_MAX;
 use crate::telemetry::WorkerMetrics;
 use crate::transport::Path;
 use socket2::{Domain, SockRef, Socket, Type};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd;
@@ -22,6 +22,9 @@ const WRITE_KEEP: usize = 16 << 10;
 /// ours; the oldest makes room.
 const UNPROVEN_MAX: usize = 128;
 const UNPROVEN_TIME: Duration = Duration::from_secs(10);
+/// What is remembered of unproven connections and of those that were: to drop the latter then costs one look for each
+/// connection admitted since.
+const PROOFS_MAX: usize = 2 * UNPROVEN_MAX;
 /// All connections of one worker; further ones are refused. Far above what one core can serve.
 const CONNECTIONS_MAX: usize = 8192;
 /// Accepted and read per turn, so that one listener or connection cannot hold up the others.
@@ -144,6 +147,10 @@ pub(super) struct Tcp {
     listeners: Vec<Listener>,
     connections: BTreeMap<u32, Connection>,
     unproven: usize,
+    /// When connections are closed unless they are proven, in order of admission. The front is of one that is unproven;
+    /// behind it, what was proven or closed meanwhile stays until it is at the front, or there are more than
+    /// [`PROOFS_MAX`].
+    proofs: VecDeque<(Instant, u32)>,
     next_id: u32,
     buffer: Box<[u8]>,
     /// Peers whose buffers have drained: their media may go on.
@@ -188,6 +195,7 @@ impl Tcp {
             listeners,
             connections: BTreeMap::new(),
             unproven: 0,
+            proofs: VecDeque::new(),
             next_id: 0,
             buffer: vec![0; READ_BYTES].into(),
             drained: Vec::new(),
@@ -231,11 +239,8 @@ impl Tcp {
             return;
         }
         if self.unproven >= UNPROVEN_MAX {
-            let oldest = self
-                .connections
-                .iter()
-                .find(|(_, connection)| connection.proof_until.is_some());
-            if let Some(id) = oldest.map(|(id, _)| *id) {
+            // the oldest
+            if let Some(&(_, id)) = self.proofs.front() {
                 metrics.tcp_refused.add(1);
                 self.close(id);
             }
@@ -253,6 +258,7 @@ impl Tcp {
         // what the kernel holds beyond our own bound is only delay
         let _ = SockRef::from(&stream).set_send_buffer_size(WRITE_MAX);
         self.unproven += 1;
+        let proof_until = now + UNPROVEN_TIME;
         self.connections.insert(
             id,
             Connection {
@@ -261,10 +267,26 @@ impl Tcp {
                 deframer: Deframer::default(),
                 out: WriteBuffer::default(),
                 watched: false,
-                proof_until: Some(now + UNPROVEN_TIME),
+                proof_until: Some(proof_until),
                 blocked: None,
             },
         );
+        self.proofs.push_back((proof_until, id));
+        if self.proofs.len() > PROOFS_MAX {
+            let Tcp {
+                proofs, connections, ..
+            } = self;
+            proofs.retain(|proof| is_awaited(connections, *proof));
+        }
+    }
+
+    /// Keeps the front of `proofs` the oldest unproven connection.
+    fn forget_settled(&mut self) {
+        while let Some(&proof) = self.proofs.front()
+            && !is_awaited(&self.connections, proof)
+        {
+            self.proofs.pop_front();
+        }
     }
 
     /// Open connections.
@@ -341,6 +363,7 @@ impl Tcp {
             && connection.proof_until.take().is_some()
         {
             self.unproven -= 1;
+            self.forget_settled();
         }
     }
 
@@ -349,6 +372,7 @@ impl Tcp {
         if let Some(connection) = self.connections.remove(&id) {
             if connection.proof_until.is_some() {
                 self.unproven -= 1;
+                self.forget_settled();
             }
             // without the connection nothing is blocked any more
             self.drained.extend(connection.blocked);
@@ -376,10 +400,7 @@ impl Tcp {
 
     pub fn poll_timeout(&self) -> Option<Instant> {
         let pauses = self.listeners.iter().filter_map(|listener| listener.paused_until);
-        // ids ascend, and so do the times: the first unproven connection is the oldest
-        let proof = (self.unproven > 0)
-            .then(|| self.connections.values().find_map(|connection| connection.proof_until))
-            .flatten();
+        let proof = self.proofs.front().map(|(until, _)| *until);
         pauses.chain(proof).min()
     }
 
@@ -392,15 +413,18 @@ impl Tcp {
                 };
             }
         }
-        if self.unproven == 0 {
-            return;
-        }
-        let late = |connection: &Connection| connection.proof_until.is_some_and(|until| until <= now);
-        while let Some(id) = self.connections.iter().find(|(_, c)| late(c)).map(|(id, _)| *id) {
+        while let Some(&(_, id)) = self.proofs.front().filter(|(until, _)| *until <= now) {
             self.close(id);
             metrics.tcp_refused.add(1);
         }
     }
+}
+
+/// Whether the connection is there and unproven. Ids are used again, so its time has to be the same.
+fn is_awaited(connections: &BTreeMap<u32, Connection>, (until, id): (Instant, u32)) -> bool {
+    connections
+        .get(&id)
+        .is_some_and(|connection| connection.proof_until == Some(until))
 }
 
 #[cfg(test)]
@@ -557,6 +581,36 @@ mod tests {
         }
         assert_eq!(tcp.unproven, UNPROVEN_MAX);
         assert!(!tcp.connections.contains_key(&TCP_SOCKET));
+    }
+
+    #[test]
+    fn the_oldest_unproven_is_known_without_a_search() {
+        let (mut tcp, poll, metrics, address) = setup();
+        let start = Instant::now();
+        let mut proven = vec![];
+        // one stays unproven at the front while others come, are proven, or go
+        for step in 0..3 * PROOFS_MAX as u32 {
+            let client = TcpStream::connect(address).unwrap();
+            let now = start + Duration::from_millis(step.into());
+            tcp.accept(0, &poll, &metrics, now);
+            match step {
+                0 | 1 => proven.push(client),
+                _ if step % 8 == 0 => {
+                    tcp.prove(TCP_SOCKET | step);
+                    proven.push(client);
+                }
+                _ => tcp.close(TCP_SOCKET | step),
+            }
+            assert!(tcp.proofs.len() <= PROOFS_MAX);
+            assert_eq!(tcp.poll_timeout(), Some(start + UNPROVEN_TIME));
+        }
+        tcp.prove(TCP_SOCKET);
+        assert_eq!(
+            tcp.poll_timeout(),
+            Some(start + UNPROVEN_TIME + Duration::from_millis(1))
+        );
+        tcp.close(TCP_SOCKET | 1);
+        assert_eq!((tcp.poll_timeout(), tcp.proofs.len(), tcp.unproven), (None, 0, 0));
     }
 
     #[test]
