@@ -36,10 +36,8 @@ type Datagram = (usize, Option<Instant>);
 pub(super) struct UdpSocket {
     fd: OwnedFd,
     local: SocketAddr,
-    /// Trains are used until the kernel or the device refuses them.
+    /// Trains are used if the kernel knows them, until a device cannot cut them.
     gso: bool,
-    /// A train has gone out: a later refusal is about its path (a smaller MTU), not about the host.
-    train_sent: bool,
     inbound: Inbound,
     outbound: Outbound,
 }
@@ -61,14 +59,18 @@ impl UdpSocket {
             .ok_or_else(|| io::Error::other("not an internet address"))?;
         let fd = OwnedFd::from(socket);
         let gso = gso && knows_trains(&fd);
-        Ok(UdpSocket {
+        let mut socket = UdpSocket {
             fd,
             local,
             gso,
-            train_sent: false,
             inbound: Inbound::new(),
             outbound: Outbound::default(),
-        })
+        };
+        if gso && !socket.takes_trains() {
+            tracing::warn!(socket = %local, "no UDP GSO on this host, sending datagrams one by one");
+            socket.gso = false;
+        }
+        Ok(socket)
     }
 
     pub fn local(&self) -> SocketAddr {
@@ -118,7 +120,7 @@ fn stamp_arrivals(socket: &Socket) {
     };
 }
 
-/// Whether the kernel has `UDP_SEGMENT` at all (Linux 4.18). Devices may still refuse it later.
+/// Whether the kernel has `UDP_SEGMENT` at all (Linux 4.18).
 fn knows_trains(fd: &OwnedFd) -> bool {
     let mut value: libc::c_int = 0;
     let mut len = size_of_val(&value) as libc::socklen_t;

@@ -4,6 +4,7 @@
 
 use super::name::Name;
 use super::{Datagram, UdpSocket};
+use crate::transport::Path;
 use crate::worker::outbox::Run;
 use socket2::SockRef;
 use std::io;
@@ -45,6 +46,28 @@ impl SendReport {
     }
 }
 impl UdpSocket {
+    /// Whether the kernel takes a train of two small datagrams, to this address: what it says of others is about their
+    /// paths. What cannot be tried is believed.
+    pub(super) fn takes_trains(&mut self) -> bool {
+        let Ok(receiver) = std::net::UdpSocket::bind((self.local.ip(), 0)) else {
+            return true;
+        };
+        let Ok(remote) = receiver.local_addr() else {
+            return true;
+        };
+        let probe = Run {
+            path: Path { socket: 0, remote },
+            peer: None,
+            first: 0,
+            last: 2,
+        };
+        let datagrams = [(4, None), (8, None)];
+        self.outbound
+            .prepare(&[0; 8], &datagrams, std::iter::once((0, &probe)), true);
+        let sent = self.outbound.send(self.fd.as_raw_fd(), 0);
+        !sent.is_err_and(|error| matches!(Fault::of(&error), Fault::Refused))
+    }
+
     /// Sends the runs whose index and content `runs` yields. A failing datagram costs itself (or its run, if the
     /// queue is full), never the batch.
     pub fn send<'r>(
@@ -68,7 +91,6 @@ impl UdpSocket {
                     for message in self.outbound.messages.iter().skip(at).take(sent) {
                         report.datagrams += message.datagrams() as u64;
                         report.bytes += (message.end - message.start) as u64;
-                        self.train_sent |= message.segment.is_some();
                     }
                     at += sent;
                 }
@@ -77,9 +99,8 @@ impl UdpSocket {
                     Fault::Full if patience.waits_for(&self.fd, &error) => {}
                     Fault::Full => at = self.drop_run(at, report),
                     Fault::Refused if message.segment.is_some() => {
-                        // EIO: the device cannot checksum; before any success: the kernel cannot. Else: this path.
-                        if !self.train_sent || error.raw_os_error() == Some(libc::EIO) {
-                            tracing::warn!(socket = %self.local, %error, "no UDP GSO on this host, sending datagrams one by one");
+                        if ends_trains(&error) {
+                            tracing::warn!(socket = %self.local, %error, "a device without checksums, sending datagrams one by one");
                             self.gso = false;
                         }
                         at = self.send_apart(bytes, datagrams, at, &mut patience, report);
@@ -153,6 +174,12 @@ impl UdpSocket {
         at
     }
 }
+/// Whether the refusal of a train is about the device, which cannot checksum, and so about most of what follows. The kernel
+/// took a train when the socket was bound, so all else is about one path: a smaller MTU.
+pub(super) fn ends_trains(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(libc::EIO)
+}
+
 /// What an error of a send call means for the batch.
 enum Fault {
     /// Interrupted: the same once more.

@@ -2,13 +2,13 @@
 
 use super::name::Name;
 use super::receiving::{AGE_MAX, arrival};
-use super::sending::{Patience, TRAIN_BYTES, TRAIN_PACKETS, becomes_writable, cut_train};
+use super::sending::{Patience, TRAIN_BYTES, TRAIN_PACKETS, becomes_writable, cut_train, ends_trains};
 use super::*;
 use crate::transport::Path;
 use crate::worker::outbox::Run;
 use proptest::prelude::*;
 use socket2::SockRef;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::time::{Duration, SystemTime};
 
 /// Datagrams of these sizes, back to back.
@@ -151,29 +151,75 @@ fn a_refused_train_is_sent_apart() {
     assert_eq!(received(&mut receiver, 5).len(), 5);
 }
 
-#[test]
-fn the_kernels_refusal_ends_trains_for_good_and_loses_nothing() {
-    let (mut sender, mut receiver) = (loopback(true), loopback(false));
-    // UDP GSO needs checksums, and a socket without them is refused by the kernel with EIO
+/// UDP GSO needs checksums: a socket without them stands for a kernel that takes no trains.
+fn without_checksums(mut socket: UdpSocket) -> UdpSocket {
     let off: libc::c_int = 1;
     // SAFETY: an integer option, read from a live local.
     let set = unsafe {
         libc::setsockopt(
-            sender.fd.as_raw_fd(),
+            socket.fd.as_raw_fd(),
             libc::SOL_SOCKET,
             libc::SO_NO_CHECK,
             (&raw const off).cast(),
             size_of_val(&off) as _,
         )
     };
-    assert_eq!(set, 0);
+    assert_eq!((set, socket.takes_trains()), (0, false));
+    socket
+}
+
+#[test]
+fn refused_trains_are_sent_apart_and_nothing_is_lost() {
+    let (mut sender, mut receiver) = (without_checksums(loopback(true)), loopback(false));
     let (bytes, datagrams) = arena(&[900; 6]);
     let runs = [run(receiver.local(), 0, 3), run(receiver.local(), 3, 6)];
     let mut report = SendReport::default();
     sender.send(&bytes, &datagrams, runs.iter().enumerate(), &mut report);
-    assert!(!sender.gso);
     assert_eq!((report.datagrams, report.errors), (6, 0));
     assert_eq!(received(&mut receiver, 6).len(), 6);
+}
+
+#[test]
+fn only_a_device_that_cannot_cut_them_ends_trains() {
+    let ends = |errno| ends_trains(&std::io::Error::from_raw_os_error(errno));
+    assert!(ends(libc::EIO));
+    assert!(!ends(libc::EMSGSIZE) && !ends(libc::EINVAL));
+    let mut socket = loopback(true);
+    assert!(socket.takes_trains());
+    assert_eq!(received(&mut socket, 1).len(), 0, "nothing of the probe comes back");
+}
+
+#[test]
+fn a_path_that_is_too_narrow_ends_no_trains() {
+    let bind = || UdpSocket::bind((Ipv6Addr::LOCALHOST, 0).into(), true);
+    let (Ok(mut sender), Ok(mut receiver)) = (bind(), bind()) else {
+        // a host without IPv6
+        return;
+    };
+    assert!(sender.gso);
+    let narrow: libc::c_int = 1280;
+    // SAFETY: an integer option, read from a live local.
+    let set = unsafe {
+        libc::setsockopt(
+            sender.fd.as_raw_fd(),
+            libc::IPPROTO_IPV6,
+            libc::IPV6_MTU,
+            (&raw const narrow).cast(),
+            size_of_val(&narrow) as _,
+        )
+    };
+    assert_eq!(set, 0);
+    let (bytes, datagrams) = arena(&[1400; 4]);
+    let runs = [run(receiver.local(), 0, 4)];
+    let mut report = SendReport::default();
+    sender.send(&bytes, &datagrams, runs.iter().enumerate(), &mut report);
+    assert_eq!(
+        (report.datagrams, report.calls),
+        (4, 5),
+        "refused as a train, sent apart"
+    );
+    assert_eq!(received(&mut receiver, 4).len(), 4);
+    assert!(sender.gso, "others have wider paths");
 }
 
 #[test]
