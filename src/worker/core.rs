@@ -8,12 +8,12 @@ use super::peers::{Media, Peer, Peers, Publisher};
 use super::room::Room;
 use super::tcp::TCP_SOCKET;
 use super::timers::Timers;
-use super::{Event, Message, PeerId, RoomKey};
+use super::{Command, Event, Message, PeerId, RoomKey};
 use crate::forward::{FeedUpdate, Ingested, LayerIndex, PublicationEvent, Seal, SourceId, ViewerEvent};
 use crate::rtp::{MediaKind, NtpClock};
 use crate::telemetry::WorkerMetrics;
 use crate::transport::{self, CloseReason, Dropped, Path, Received, dtls};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc::Sender;
@@ -36,6 +36,8 @@ pub(super) struct Core {
     /// The node's.
     pub clock: NtpClock,
     pub inbox: mpsc::Receiver<Message>,
+    /// Taken out of the inbox and not carried out yet. As many as the control plane gives; none may be lost.
+    pub commands: VecDeque<Box<Command>>,
     /// By worker, then by program; `None`: this worker, or a program that is gone.
     pub neighbours: Vec<Option<Neighbour>>,
     pub peers: Peers,
@@ -172,6 +174,7 @@ impl Core {
             feedback_ssrc: rand::random::<u32>().max(1),
             clock,
             inbox,
+            commands: VecDeque::new(),
             neighbours,
             peers: Peers::default(),
             rooms: BTreeMap::new(),

@@ -11,11 +11,14 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Instant;
 use tokio::sync::oneshot;
 
-/// Messages taken per turn; more are taken in the next, so that media is not held up by a flood of joins.
-const MESSAGES_PER_TURN: usize = 512;
+/// Commands carried out per turn; more are in the next, so that media is not held up by a flood of joins.
+const COMMANDS_PER_TURN: usize = 512;
 
 impl Core {
-    /// Takes commands and notes, then packets of other workers. `true`: there is more.
+    /// Takes commands and notes, then packets of other workers. `true`: there are more commands.
+    ///
+    /// All that is there is taken out of the inbox, whatever it costs (little): packets must not overtake the notes before
+    /// them, nor wait for commands behind those.
     pub fn take_messages(&mut self, now: Instant) -> bool {
         // in this order: the notes that stand before these packets are then in the inbox
         let visible = self
@@ -24,22 +27,25 @@ impl Core {
             .map(|neighbour| neighbour.as_ref().map_or(0, Neighbour::visible));
         self.visible.clear();
         self.visible.extend(visible);
-        for _ in 0..MESSAGES_PER_TURN {
-            match self.inbox.try_recv() {
-                Ok(Message::Command(command)) => self.command(*command, now),
-                Ok(Message::Attach { index, lane }) => self.attach(index, *lane),
-                Ok(Message::Note { from, after, note }) => {
+        while let Ok(message) = self.inbox.try_recv() {
+            match message {
+                Message::Command(command) => self.commands.push_back(command),
+                Message::Attach { index, lane } => self.attach(index, *lane),
+                Message::Note { from, after, note } => {
                     if let Some(Some(neighbour)) = self.neighbours.get_mut(from) {
                         neighbour.noted(after, note);
                     }
                 }
-                Err(_) => {
-                    self.drain_lanes(now);
-                    return false;
-                }
             }
         }
-        true
+        for _ in 0..COMMANDS_PER_TURN {
+            let Some(command) = self.commands.pop_front() else {
+                break;
+            };
+            self.command(*command, now);
+        }
+        self.drain_lanes(now);
+        !self.commands.is_empty()
     }
 
     fn drain_lanes(&mut self, now: Instant) {

@@ -97,7 +97,8 @@ impl Publication {
             })
         });
         let transport = self.transport.as_ref().and_then(TransportFeedback::timeout);
-        layers.flatten().chain(transport).chain(self.report_timeout()).min()
+        let others = transport.into_iter().chain(self.report_timeout()).chain(self.news_due);
+        layers.flatten().chain(others).min()
     }
 
     /// The next compound RTCP packet for the publisher (NACK, PLI/FIR, TWCC, receiver reports, REMB), plain, written to

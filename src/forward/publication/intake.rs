@@ -10,7 +10,7 @@ use crate::rtp::{Arrival, Extension, Header, MediaKind, Meta};
 use std::time::{Duration, Instant};
 
 /// A layer's SSRC is replaced by a new one only if it was silent this long: two senders of one layer are a mistake, and
-/// the first is listened to.
+/// the first is listened to. Nor do its numbers leap more often: each time everything that was sent is forgotten.
 const REPLACED_AFTER: Duration = Duration::from_millis(200);
 /// A packet of a known stream, whatever it came in.
 pub(super) struct Incoming<'a> {
@@ -90,6 +90,11 @@ impl Publication {
         }
         let (is_padding, is_forbidden) = (incoming.payload.is_empty(), sequence < layer.floor);
         if !is_padding && !is_forbidden && layer.numbering.leaps_to(sequence) {
+            if layer.leapt.is_some_and(|last| now < last + REPLACED_AFTER) {
+                self.counters.unknown += 1;
+                return None;
+            }
+            layer.leapt = Some(now);
             layer.numbering.restart();
             layer.broker.request();
             let update = FeedUpdate::Interrupted { kind };
@@ -159,7 +164,6 @@ impl Publication {
         let Some(track) = self.tracks.get_mut(role.track) else {
             return;
         };
-        let kind = track.kind;
         let Some(layer) = track.layers.get_mut(role.layer) else {
             return;
         };
@@ -167,22 +171,17 @@ impl Publication {
         if std::mem::replace(&mut layer.flowing, true) {
             return;
         }
-        let update = FeedUpdate::Flowing {
-            kind,
-            layer: layer.index,
-            flowing: true,
-        };
-        self.events.push_back(PublicationEvent::Feed(update));
+        layer.news.flowing.set(true);
         if !std::mem::replace(&mut track.flowing, true) {
-            self.events.push_back(PublicationEvent::Media { kind, flowing: true });
+            track.news.set(true);
         }
+        self.tell_news(now);
     }
 
     pub(super) fn note_stopped(&mut self, index: usize, layer: usize, now: Instant) {
         let Some(track) = self.tracks.get_mut(index) else {
             return;
         };
-        let kind = track.kind;
         let Some(layer) = track.layers.get_mut(layer) else {
             return;
         };
@@ -191,21 +190,16 @@ impl Publication {
         }
         layer.broker.suspend();
         layer.reception.forget_missing();
-        let update = FeedUpdate::Flowing {
-            kind,
-            layer: layer.index,
-            flowing: false,
-        };
-        self.events.push_back(PublicationEvent::Feed(update));
-        if track.layers.iter().any(|layer| layer.flowing) {
-            return;
+        layer.news.flowing.set(false);
+        if !track.layers.iter().any(|layer| layer.flowing) {
+            track.flowing = false;
+            track.news.set(false);
+            if let Some(level) = track.loudness.silence(now) {
+                self.events
+                    .push_back(PublicationEvent::Feed(FeedUpdate::Loudness { level }));
+            }
         }
-        track.flowing = false;
-        self.events.push_back(PublicationEvent::Media { kind, flowing: false });
-        if let Some(level) = track.loudness.silence(now) {
-            self.events
-                .push_back(PublicationEvent::Feed(FeedUpdate::Loudness { level }));
-        }
+        self.tell_news(now);
     }
 
     fn note_loudness(&mut self, role: Role, incoming: &Incoming, now: Instant) {
@@ -231,19 +225,15 @@ impl Publication {
         if layer.size.replace((width, height)) == size {
             return;
         }
-        let update = FeedUpdate::Size {
-            layer: layer.index,
-            width,
-            height,
-        };
-        self.events.push_back(PublicationEvent::Feed(update));
+        layer.news.size.set((width, height));
         let sizes = track.layers.iter().filter_map(|layer| layer.size);
         let largest = sizes.max_by_key(|(width, height)| u32::from(*width) * u32::from(*height));
         if largest != self.video_size
-            && let Some((width, height)) = largest
+            && let Some(size) = largest
         {
             self.video_size = largest;
-            self.events.push_back(PublicationEvent::VideoSize { width, height });
+            self.size_news.set(size);
         }
+        self.tell_news(now);
     }
 }

@@ -1,6 +1,7 @@
 //! A publisher's tracks and their layers.
 
 use super::loudness::Loudness;
+use super::news::{LayerNews, Paced};
 use super::numbering::Numbering;
 use super::sender_clock::SenderTime;
 use crate::forward::LayerIndex;
@@ -22,6 +23,8 @@ pub(super) struct Track {
     /// Locked or muted if not.
     pub(super) permitted: bool,
     pub(super) flowing: bool,
+    /// Of `flowing`.
+    pub(super) news: Paced<bool>,
     /// Audio only.
     pub(super) loudness: Loudness,
 }
@@ -41,6 +44,9 @@ pub(super) struct Layer {
     pub(super) size: Option<(u16, u16)>,
     /// Of the last sender report, unless the publisher's clock was set since.
     pub(super) sender_time: Option<SenderTime>,
+    pub(super) news: LayerNews,
+    /// When its numbers leapt last.
+    pub(super) leapt: Option<Instant>,
     /// Sequences below came while the track was not permitted, or before.
     pub(super) floor: u64,
 }
@@ -57,6 +63,7 @@ impl Track {
             parameters,
             permitted,
             flowing: false,
+            news: Paced::default(),
             loudness: Loudness::default(),
         }
     }
@@ -96,6 +103,8 @@ impl Layer {
             flowing: false,
             size: None,
             sender_time: None,
+            news: LayerNews::default(),
+            leapt: None,
             floor: 0,
         }
     }
@@ -106,6 +115,7 @@ impl Layer {
         self.reception = reception;
         self.numbering.restart();
         self.sender_time = None;
+        self.news.clock.withdraw();
         self.floor = 0;
     }
 

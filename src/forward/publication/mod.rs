@@ -12,6 +12,7 @@ mod feedback;
 mod intake;
 mod layer;
 mod loudness;
+mod news;
 mod numbering;
 mod sender_clock;
 mod streams;
@@ -26,6 +27,7 @@ use crate::rtp::{Codec, Extension, Header, MediaKind, NtpClock, PacketView};
 use feedback::TransportFeedback;
 use intake::Incoming;
 use layer::{Layer, Track};
+use news::Paced;
 use sender_clock::SenderClock;
 use std::collections::VecDeque;
 use std::time::Instant;
@@ -104,7 +106,11 @@ pub struct Publication {
     sender_clock: SenderClock,
     ignores_keyframe_requests: bool,
     video_size: Option<(u16, u16)>,
-    /// Drained by the worker after every batch; what one packet or timer adds is at most a few.
+    size_news: Paced<(u16, u16)>,
+    /// When news that wait are to be told.
+    news_due: Option<Instant>,
+    /// Drained by the worker after every batch. Of each thing there is at most one in 100 ms (see [`Paced`]; loudness and
+    /// interruptions less often, but for a mute), of 16 layers at most some fifty in all, however much was received.
     events: VecDeque<PublicationEvent>,
     /// Packed extensions of the packet at hand.
     scratch: Vec<u8>,
@@ -146,6 +152,8 @@ impl Publication {
             sender_clock: SenderClock::default(),
             ignores_keyframe_requests: false,
             video_size: None,
+            size_news: Paced::default(),
+            news_due: None,
             events: VecDeque::new(),
             scratch: vec![],
             lost: vec![],
@@ -312,7 +320,7 @@ impl Publication {
         }
     }
 
-    /// Finds what stopped.
+    /// Finds what stopped, and tells what waited.
     pub fn handle_timeout(&mut self, now: Instant) {
         for track in 0..self.tracks.len() {
             let layers = self.tracks.get(track).map_or(0, |track| track.layers.len());
@@ -322,6 +330,9 @@ impl Publication {
                     self.note_stopped(track, layer, now);
                 }
             }
+        }
+        if self.news_due.is_some_and(|due| due <= now) {
+            self.tell_news(now);
         }
     }
 

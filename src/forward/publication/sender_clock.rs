@@ -2,7 +2,6 @@
 
 use super::Publication;
 use super::layer::Track;
-use super::{FeedUpdate, PublicationEvent};
 use std::time::{Duration, Instant};
 
 /// What contradicts a source's clock offset by more than this is a step: the publisher's clock was set, or its reports take
@@ -140,31 +139,27 @@ impl Publication {
         let measured = self.ntp_clock.at(now).wrapping_sub(ntp).cast_signed();
         match self.sender_clock.handle(measured, now) {
             Verdict::Doubtful => {}
-            Verdict::Agrees(offset) => self.tell_clock((role.track, role.layer), offset),
+            Verdict::Agrees(offset) => self.note_clock((role.track, role.layer), offset),
             Verdict::Stepped(offset) => {
                 let layers = |track: &Track| track.layers.len();
                 for at in 0..self.tracks.len() {
                     for layer in 0..self.tracks.get(at).map_or(0, layers) {
-                        self.tell_clock((at, layer), offset);
+                        self.note_clock((at, layer), offset);
                     }
                 }
             }
         }
+        self.tell_news(now);
     }
 
-    fn tell_clock(&mut self, (track, layer): (usize, usize), offset: i64) {
-        let Some(track) = self.tracks.get(track) else { return };
-        let Some(layer) = track.layers.get(layer) else { return };
-        let Some(SenderTime { ntp, rtp }) = layer.sender_time else {
+    fn note_clock(&mut self, (track, layer): (usize, usize), offset: i64) {
+        let track = self.tracks.get_mut(track);
+        let Some(layer) = track.and_then(|track| track.layers.get_mut(layer)) else {
             return;
         };
-        let update = FeedUpdate::Clock {
-            kind: track.kind,
-            layer: layer.index,
-            ntp: ntp.wrapping_add_signed(offset),
-            rtp,
-        };
-        self.events.push_back(PublicationEvent::Feed(update));
+        if let Some(SenderTime { ntp, rtp }) = layer.sender_time {
+            layer.news.clock.set((ntp.wrapping_add_signed(offset), rtp));
+        }
     }
 }
 

@@ -599,7 +599,95 @@ fn layers_and_tracks_start_and_stop_flowing() {
     bench.publication.handle_rtcp(&bye, bench.now);
     assert_eq!(bench.events(), [flowing(0, false), media(false)]);
     bench.media((VIDEO.0, 2), 2, &DELTA);
+    assert_eq!(bench.events(), [], "too soon");
+    bench.pass(100 * MS);
     assert_eq!(bench.events(), [flowing(1, true), media(true)]);
+}
+
+/// What a publisher says a thousand times is told ten times a second, and the last of it always.
+#[test]
+fn the_rate_of_news_is_not_the_publishers() {
+    let mut bench = Bench::new(parameters());
+    bench.media(VIDEO, 1, &KEYFRAME);
+    bench.events();
+    let mut size = KEYFRAME;
+    let mut told: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut last = vec![];
+    let mut note = |bench: &mut Bench| {
+        for event in bench.events() {
+            let PublicationEvent::Feed(update) = event else {
+                continue;
+            };
+            let name = match update {
+                FeedUpdate::Clock { .. } => "clock",
+                FeedUpdate::Size { .. } => "size",
+                FeedUpdate::Flowing { .. } => "flowing",
+                _ => "other",
+            };
+            *told.entry(name).or_default() += 1;
+            last.retain(|before| std::mem::discriminant(before) != std::mem::discriminant(&update));
+            last.push(update);
+        }
+    };
+    for round in 0..100u64 {
+        bench.pass(10 * MS);
+        let mut compound = vec![];
+        for report in 0..10 {
+            let info = rtcp::SenderInfo {
+                ntp: (50 << 32) + ((10 * round) << 32) / 1000,
+                rtp: (100 * round + report) as u32,
+                ..Default::default()
+            };
+            rtcp::write_sender_report(&mut compound, VIDEO.1, info, &[]);
+        }
+        rtcp::write_bye(&mut compound, &[VIDEO.1]);
+        bench.publication.handle_rtcp(&compound, bench.now);
+        size[7] = round as u8;
+        bench.media(VIDEO, 2 + round, &size);
+        note(&mut bench);
+        assert!(
+            bench
+                .publication
+                .poll_timeout()
+                .is_some_and(|due| due > bench.now - 10 * MS)
+        );
+    }
+    bench.pass(100 * MS);
+    note(&mut bench);
+    assert_eq!(bench.events(), []);
+    assert!(told.values().all(|told| (10..=12).contains(told)), "{told:?}");
+    assert_eq!(told.len(), 3);
+    let (kind, layer) = (MediaKind::Video, LayerIndex(0));
+    assert!(last.contains(&FeedUpdate::Flowing {
+        kind,
+        layer,
+        flowing: true
+    }));
+    assert!(last.contains(&FeedUpdate::Size {
+        layer,
+        width: 0x263,
+        height: 0x168
+    }));
+    assert!(
+        last.iter()
+            .any(|update| matches!(update, FeedUpdate::Clock { rtp: 9909, .. }))
+    );
+}
+
+#[test]
+fn numbers_that_leap_with_every_packet_interrupt_five_times_a_second() {
+    let mut bench = Bench::new(parameters());
+    let (mut interruptions, mut taken) = (0, 0);
+    for packet in 0..1000u64 {
+        bench.pass(MS);
+        taken += usize::from(bench.media(VIDEO, 100 + 20_000 * packet, &DELTA).is_some());
+        let interrupted = FeedUpdate::Interrupted { kind: MediaKind::Video };
+        let events = bench.events().into_iter();
+        interruptions += events
+            .filter(|event| *event == PublicationEvent::Feed(interrupted))
+            .count();
+    }
+    assert_eq!((interruptions, taken), (5, 6));
 }
 
 #[test]
@@ -630,6 +718,7 @@ fn sizes_are_told_when_they_change() {
     let mut smaller = KEYFRAME;
     smaller[9] = 0xf0;
     smaller[10] = 0;
+    bench.pass(100 * MS);
     bench.media(VIDEO, 3, &smaller);
     assert_eq!(sizes(bench.events()).len(), 2);
 }

@@ -129,7 +129,11 @@ fn view(core: &mut Core, peer: &Driven, now: Instant) {
 
 /// The first publishes, and the second has a viewer (who is still connecting), so it subscribes.
 fn two_with_a_subscription(now: Instant) -> (Core, Core, Driven) {
-    let mut both = cores(2).into_iter();
+    with_a_subscription(cores(2), now)
+}
+
+fn with_a_subscription(cores: Vec<Core>, now: Instant) -> (Core, Core, Driven) {
+    let mut both = cores.into_iter();
     let (mut owner, mut other) = (both.next().unwrap(), both.next().unwrap());
     let host = publish(&mut owner, 0, now);
     for core in [&mut owner, &mut other] {
@@ -208,6 +212,25 @@ fn a_full_lane_asks_the_publisher_for_a_keyframe() {
     host.send(&mut owner, answer, now);
     other.take_messages(now);
     assert_eq!(start(&other, now), [true]);
+}
+
+#[test]
+fn a_flood_of_commands_does_not_hold_up_packets() {
+    let now = Instant::now();
+    let (both, handles) = cores_and_handles(2);
+    let (mut owner, mut other, mut host) = with_a_subscription(both, now);
+    for _ in 0..3000 {
+        handles[1].send(Command::Close {
+            peer: PeerId(99),
+            done: None,
+        });
+    }
+    let packet = host.video(VIDEO_SSRC, &KEYFRAME);
+    host.send(&mut owner, packet, now);
+    assert!(other.take_messages(now), "commands are left");
+    assert_eq!(start(&other, now), [true]);
+    let turns = std::iter::repeat_with(|| other.take_messages(now)).take_while(|more| *more);
+    assert_eq!(turns.count(), 4);
 }
 
 #[test]
