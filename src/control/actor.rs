@@ -26,7 +26,8 @@ use crate::events::Hub;
 use crate::forward::{SlotReport, SourceId, SourceKind, View};
 use crate::program::{Programs, Reservation, Step};
 use crate::room::{
-    Code, Command, Member, Notice, Phase, Principal, Refusal, Room, RoomId, Settings, Snapshot, SourceStatus, UserId,
+    Code, Command, Committed, Member, Notice, Outcome, Phase, Principal, Refusal, Room, RoomId, Settings, Snapshot,
+    SourceStatus, UserId,
 };
 use crate::rtp::parameters::SendParameters;
 use crate::store::{self, Store};
@@ -409,7 +410,7 @@ impl Actor {
                 self.close_turn(Some(Answer::Published { reply, outcome }), now);
             }
             Request::View { viewer, reply } => {
-                let outcome = self.view(*viewer);
+                let outcome = self.view(*viewer, now);
                 self.settle(now);
                 self.close_turn(None, now);
                 let _ = reply.send(outcome);
@@ -443,6 +444,13 @@ impl Actor {
         self.room.handle_capacity(self.capacity());
         let permitted = self.may_change(by, &command);
         let outcome = permitted.and_then(|()| self.room.handle_command(by, command, now));
+        if let Ok(Committed {
+            outcome: Outcome::Removed(user),
+            ..
+        }) = &outcome
+        {
+            self.dismiss(user);
+        }
         self.settle(now);
         let answer = match outcome {
             Ok(committed) => Some(Answer::Commanded {

@@ -19,6 +19,8 @@
 //! - A seat that is taken keeps a place for its publisher: where there is none, nobody is accepted, and no viewer takes
 //!   it. The host's seat keeps one while the host is away, not before the room is live: rooms are made long ahead.
 //! - Whoever leaves the room by a call has their event stream closed as `removed`, like those who are removed.
+//! - Whoever is removed from the room has their viewers closed before the answer; while banned, a WHEP POST in their name
+//!   is refused like everything else. Viewers without a user stay.
 //! - A room that can't be restored stays in the store, out of use, and the others come back.
 
 mod actor;

@@ -137,6 +137,8 @@ pub enum Outcome {
         already_processed_by: Option<Person>,
     },
     Seated(Granted),
+    /// Somebody was made to leave the room: what they watch of it ends, too.
+    Removed(UserId),
 }
 
 /// Event streams coming and going.
@@ -482,6 +484,11 @@ impl Room {
         }
         self.not_banned(&by.person.user, now)?;
         self.room_for_one_more(&by.person.user)
+    }
+
+    /// Whether somebody's viewers may open: not while they are banned.
+    pub fn may_view(&self, user: &UserId, now: Instant) -> Result<(), Refusal> {
+        self.not_banned(user, now)
     }
 
     /// Pending ones, oldest first.

@@ -364,7 +364,7 @@ impl Room {
         } else {
             self.publish(now);
         }
-        Ok(Outcome::Done)
+        Ok(Outcome::Removed(user.clone()))
     }
 
     /// SEATS rows 12 and 18. In external mode the seat stays: it is the signalling server's.

@@ -21,7 +21,8 @@
 //!   hears `invitation.responded` with the reason. A closed request's other side hears `*.closed`, also when its guest got
 //!   a seat another way; an applicant who leaves is `application.closed{left}`.
 //! - Leaving the room, in external mode, leaves the seat to the signalling server. The host's seat stays the host's.
-//! - Removing from a seat by removing from the room starts the kick cooldown. A ban withdraws a grant; the next ban counts
+//! - Removing from a seat by removing from the room starts the kick cooldown. Whoever is removed watches no longer either,
+//!   and while banned not again; who watches without a name is nobody's to remove. A ban withdraws a grant; the next ban counts
 //!   instead, and one of no length lifts it. The host is neither removed nor banned.
 //! - Moving oneself is to an empty seat only. Moving from an empty seat, or asking somebody who is not there, is a
 //!   `conflict`.

@@ -123,9 +123,14 @@ impl Actor {
         up
     }
 
-    pub(super) fn view(&mut self, viewer: NewViewer) -> Result<Session, Refusal> {
+    pub(super) fn view(&mut self, viewer: NewViewer, now: Instant) -> Result<Session, Refusal> {
         if self.ended.is_some() {
             return Err(self.refusal(Code::RoomEnded, "the room has ended"));
+        }
+        if let Some(user) = &viewer.user {
+            let version = Some(self.room.version());
+            let permitted = self.room.may_view(user, now);
+            permitted.map_err(|refusal| Refusal { version, ..refusal })?;
         }
         self.playable(&viewer.view)?;
         self.may_watch(&viewer.view)?;
@@ -268,6 +273,14 @@ impl Actor {
             self.room.handle_transport(news, now);
         }
         true
+    }
+
+    /// Ends what somebody watches who was made to leave the room. What they publish ends with their seat.
+    pub(super) fn dismiss(&mut self, user: &UserId) {
+        let watches = |peer: &&Peer| matches!(peer.media, Media::Viewer { .. }) && peer.user.as_ref() == Some(user);
+        let theirs = self.peers.values().filter(watches);
+        let steps = theirs.map(|peer| Step::Close(peer.ticket.peer)).collect();
+        self.perform(steps);
     }
 
     pub(super) fn close_all(&mut self) {

@@ -311,6 +311,71 @@ async fn nothing_to_play_until_somebody_plays() {
 }
 
 #[tokio::test]
+async fn whoever_is_removed_watches_no_longer_and_while_banned_not_again() {
+    let (node, workers) = node(2);
+    let room = demo(&node).await;
+    on_air(&node, &workers, &room, "host", 0).await;
+    let views = [
+        View::Program { leave_out: None },
+        View::Stage { leave_out: None },
+        View::Seat {
+            seat: SeatIndex(0),
+            kind: SourceKind::Camera,
+        },
+    ];
+    let watch = async |name: Option<&str>, view: &View| -> Result<PeerId, Refusal> {
+        let who = name.map(user);
+        let session = node.view(&room, who.as_ref(), view.clone(), view_offer()).await?;
+        Ok(node.shared.registry.find(&session.id).unwrap().peer)
+    };
+    let anonymous = watch(None, &views[0]).await.unwrap();
+    let eve = watch(Some("eve"), &views[1]).await.unwrap();
+    let remove = |who: &Principal, ban| {
+        let (who, user) = (who.clone(), user("bob"));
+        let reason = None;
+        let command = Command::RemoveMember { user, ban, reason };
+        let (node, room) = (&node, &room);
+        async move { node.command(room, &who, command).await.unwrap() }
+    };
+    let minute = Some(std::time::Duration::from_secs(60));
+    for (who, ban, closed) in [
+        (member("bob"), None, false),
+        (host(), None, true),
+        (service(), minute, true),
+    ] {
+        let mut bobs = Vec::new();
+        for view in &views[..2] {
+            bobs.push(watch(Some("bob"), view).await.unwrap());
+        }
+        workers.told();
+        remove(&who, ban).await;
+        let told: Vec<Told> = workers.told().into_iter().map(|(_, told)| told).collect();
+        for peer in &bobs {
+            assert_eq!(told.contains(&Told::Close(*peer)), closed, "{who:?} {ban:?}: {told:?}");
+        }
+        for peer in [anonymous, eve] {
+            assert!(!told.contains(&Told::Close(peer)), "others are not meant");
+        }
+        assert_eq!(node.stats().viewers, if closed { 2 } else { 4 });
+        if !closed {
+            for peer in bobs {
+                let reason = CloseReason::PeerClosed;
+                workers.report(Event::Closed { peer, reason }).await;
+            }
+            eventually("two are left", || async { (node.stats().viewers == 2).then_some(()) }).await;
+        }
+    }
+    for view in &views {
+        let refusal = watch(Some("bob"), view).await.unwrap_err();
+        assert_eq!((refusal.code, refusal.retry_after.is_some()), (Code::Banned, true));
+    }
+    assert_eq!(node.stats().viewers, 2, "who is refused takes no place");
+    watch(None, &views[0]).await.unwrap();
+    remove(&host(), Some(std::time::Duration::ZERO)).await;
+    watch(Some("bob"), &views[0]).await.unwrap();
+}
+
+#[tokio::test]
 async fn peers_are_limited_and_a_drained_node_takes_none() {
     let (node, _workers) = node(2);
     let room = demo(&node).await;

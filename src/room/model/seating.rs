@@ -636,6 +636,10 @@ impl Model {
             (false, Some(_)) => MemberLeftReason::Banned,
         };
         self.member_reasons.insert(user.clone(), reason);
-        Ok(Outcome::Done)
+        Ok(if own {
+            Outcome::Done
+        } else {
+            Outcome::Removed(user.clone())
+        })
     }
 }
