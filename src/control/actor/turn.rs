@@ -13,7 +13,7 @@ use super::{ANSWERED_WITHIN, Actor, Reply};
 use crate::control::{Commanded, Position, Session, Subscription, moment};
 use crate::events::{CloseReason, Reader};
 use crate::room::event::{Event, MemberLeftReason};
-use crate::room::{Code, Moment, Notice, Refusal, Snapshot, UserId};
+use crate::room::{Code, Moment, Notice, Presence, Refusal, Snapshot, UserId};
 use crate::store::{self, Change, Message, RecordChange};
 use crate::wire;
 use std::time::{Duration, Instant};
@@ -315,9 +315,11 @@ impl Actor {
     }
 }
 
-/// Who is no member any more by somebody's will: their streams end. Who only lost theirs has none.
+/// Who is not in the room any more by somebody's will: their streams end, also of those who stay listed for their seats.
+/// Who only lost theirs has none.
 fn departures(notices: &[Notice]) -> Vec<UserId> {
     let gone = notices.iter().filter_map(|notice| match &notice.event {
+        Event::MemberUpdated { member } if member.presence == Presence::Gone => Some(&member.person.user),
         Event::MemberLeft { member, reason } => match reason {
             MemberLeftReason::Left | MemberLeftReason::Removed | MemberLeftReason::Banned => Some(&member.person.user),
             MemberLeftReason::Disconnected => None,

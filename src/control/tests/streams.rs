@@ -220,6 +220,47 @@ async fn whoever_is_removed_hears_it_and_stays_out_while_banned() {
     subscribe(&node, &room, &member("eve")).await;
 }
 
+/// The host, and in `external` mode every guest, leaves the room and not the seat.
+#[tokio::test]
+async fn whoever_leaves_the_room_and_keeps_the_seat_has_no_stream_either() {
+    let (node, _workers) = node(1);
+    let external = Settings {
+        seat_mode: SeatMode::External,
+        ..settings()
+    };
+    let (snapshot, _) = node.create(&service(), id("demo"), external).await.unwrap();
+    let room = snapshot.id;
+    seat(&node, &room, 1, "bob").await;
+    for who in [host(), member("bob")] {
+        let name = who.person.user.as_str();
+        let (_, mut stream) = subscribe(&node, &room, &who).await;
+        assert_eq!(presence(&node, &room, name).await, Some(Presence::Online));
+        let leave = Command::RemoveMember {
+            user: who.person.user.clone(),
+            ban: None,
+            reason: None,
+        };
+        node.command(&room, &who, leave).await.unwrap();
+        let (told, reason) = closed(&mut stream).await;
+        assert_eq!(reason, CloseReason::Removed, "{told:?}");
+        drop(stream);
+        assert_eq!(presence(&node, &room, name).await, Some(Presence::Gone));
+
+        let (_, mut again) = subscribe(&node, &room, &who).await;
+        seat(&node, &room, 3, "dan").await;
+        until(&mut again, "dan's seat", |event| {
+            matches!(event, Told::SeatsChanged { .. })
+        })
+        .await;
+        assert_eq!(presence(&node, &room, name).await, Some(Presence::Online));
+        let unseat = Command::UnseatUser {
+            user: user("dan"),
+            reason: None,
+        };
+        node.command(&room, &service(), unseat).await.unwrap();
+    }
+}
+
 #[tokio::test]
 async fn the_end_is_delivered_before_the_streams_close() {
     let (node, _workers) = node(1);
