@@ -192,8 +192,8 @@ enum Media {
         /// A replacement that never connects is closed by its worker and lost then.
         up: bool,
         status: SourceStatus,
-        /// 0 (silent) to 127.
-        loudness: u8,
+        /// 0 (silent) to 127; `None`: nothing says.
+        loudness: Option<u8>,
     },
     Viewer {
         slots: Vec<SlotReport>,

@@ -352,6 +352,7 @@ fn event(event: &Event) -> usize {
         Event::SeatsChanged {
             seats,
             sources,
+            voices,
             joined,
             left,
             moved,
@@ -361,8 +362,8 @@ fn event(event: &Event) -> usize {
             let left = left.iter().map(|departure| &departure.person);
             let moved = moved.iter().map(|movement| &movement.person);
             let people = seated.chain(joined).chain(left).chain(moved);
-            // A row of the list without its person, and one of what flows.
-            seats.len() * 128 + sources.len() * 32 + people.map(person).sum::<usize>()
+            // A row of the list without its person, one of what flows, and one of who is heard.
+            seats.len() * 128 + sources.len() * 32 + voices.len() * 4 + people.map(person).sum::<usize>()
         }
         Event::ApplicationReceived { request: of }
         | Event::ApplicationCancelled { request: of }

@@ -65,6 +65,7 @@ fn heavy(seq: u64) -> Notice {
         event: Event::SeatsChanged {
             seats: (0..10).map(seat).collect(),
             sources: Arc::default(),
+            voices: Arc::default(),
             joined: Vec::new(),
             left: Vec::new(),
             moved: Vec::new(),

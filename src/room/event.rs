@@ -3,7 +3,9 @@
 //! A [`Notice`] is one event with one `seq`. Recipients are settled when it is emitted, so that a resumed stream gets
 //! what its user was due then. What each looks like outside is `wire`'s.
 
-use super::{LeaveReason, Member, Person, Phase, Request, RequestMedia, RoomId, Seat, SeatFlags, SourceStatus, UserId};
+use super::{
+    LeaveReason, Member, Person, Phase, Request, RequestMedia, RoomId, Seat, SeatFlags, SourceStatus, UserId, Voice,
+};
 use crate::forward::{SeatIndex, SlotReport, SourceKind};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -90,6 +92,7 @@ pub enum Event {
     SeatsChanged {
         seats: Arc<[Seat]>,
         sources: Arc<BTreeMap<(SeatIndex, SourceKind), SourceStatus>>,
+        voices: Arc<BTreeMap<SeatIndex, Voice>>,
         joined: Vec<(SeatIndex, Person)>,
         left: Vec<Departure>,
         moved: Vec<Movement>,

@@ -430,10 +430,10 @@ impl Room {
         self.settle(now);
     }
 
-    /// Voices on the seats, in dBov (-127..=0); whoever is not in it is not heard.
+    /// How loud it is on the seats, in dBov (-127..=0); whoever is not in it is not heard, or not measured.
     pub fn handle_levels(&mut self, levels: BTreeMap<UserId, i8>, now: Instant) {
         self.expire(now);
-        self.hear(&levels, now);
+        self.hear(levels, now);
         self.settle(now);
     }
 
@@ -559,6 +559,7 @@ impl Room {
             settings: self.settings.clone(),
             seats: self.shown_seats(),
             sources: self.sources(),
+            voices: self.voices(),
             requests: self.requests.pending.values().cloned().collect(),
             hosts: self.hosts(),
             audience: self.audience.told,

@@ -33,6 +33,8 @@ impl Media {
 
 #[derive(Debug, Default)]
 pub(super) struct Voices {
+    /// As it was reported last, of the seated.
+    levels: BTreeMap<UserId, i8>,
     /// Level, and until when it counts. Seated users only.
     heard: BTreeMap<UserId, (i8, Instant)>,
     told: Vec<(SeatIndex, i8)>,
@@ -43,6 +45,7 @@ pub(super) struct Voices {
 
 impl Voices {
     pub fn forget(&mut self, user: &UserId) {
+        self.levels.remove(user);
         self.heard.remove(user);
     }
 }
@@ -131,9 +134,30 @@ impl Room {
         });
     }
 
-    pub(super) fn hear(&mut self, levels: &BTreeMap<UserId, i8>, now: Instant) {
-        for (user, level) in levels {
-            if *level > VOICE_DBOV && self.seat_of(user).is_some() {
+    /// How loud it is on the seats, where that is measured: not where nothing may be heard.
+    pub(super) fn voices(&self) -> BTreeMap<SeatIndex, Voice> {
+        let measured = self.voices.levels.iter().filter_map(|(user, level)| {
+            let voice = Voice {
+                level: *level,
+                speaking: self.voices.heard.contains_key(user),
+            };
+            Some((self.audible(user)?, voice))
+        });
+        measured.collect()
+    }
+
+    /// Their seat while a transport of theirs is up and may be heard.
+    fn audible(&self, user: &UserId) -> Option<SeatIndex> {
+        let index = self.seat_of(user).filter(|_| self.transports.contains_key(user))?;
+        let flags = self.at(index)?.flags;
+        (!flags.audio_locked && !flags.audio_muted).then_some(index)
+    }
+
+    pub(super) fn hear(&mut self, levels: BTreeMap<UserId, i8>, now: Instant) {
+        let seated = levels.into_iter().filter(|(user, _)| self.seat_of(user).is_some());
+        self.voices.levels = seated.collect();
+        for (user, level) in &self.voices.levels {
+            if *level > VOICE_DBOV {
                 self.voices.heard.insert(user.clone(), (*level, now + HANGOVER));
             }
         }
@@ -142,16 +166,9 @@ impl Room {
     /// `speaking`, when somebody else is heard, or otherwise loud, than was told last.
     pub(super) fn tell_speaking(&mut self, now: Instant) {
         self.voices.heard.retain(|_, (_, until)| *until > now);
-        let mut seats: Vec<(SeatIndex, i8)> = Vec::new();
-        for (user, (level, _)) in &self.voices.heard {
-            let audible = |seat: &Seat| !seat.flags.audio_locked && !seat.flags.audio_muted;
-            let occupied = self.transports.contains_key(user);
-            if let Some(index) = self.seat_of(user).filter(|_| occupied)
-                && self.at(index).is_some_and(audible)
-            {
-                seats.push((index, *level));
-            }
-        }
+        let heard = self.voices.heard.iter();
+        let heard = heard.filter_map(|(user, (level, _))| Some((self.audible(user)?, *level)));
+        let mut seats: Vec<(SeatIndex, i8)> = heard.collect();
         seats.sort_by_key(|(seat, level)| (Reverse(*level), *seat));
         let may_tell = self.voices.told_at.map_or(now, |at| at + SPEAKING_INTERVAL);
         if self.phase != Phase::Ended && seats != self.voices.told && may_tell <= now {

@@ -338,6 +338,7 @@ impl Model {
             settings: self.settings.clone(),
             seats: self.shown(),
             sources: self.shown_sources(),
+            voices: BTreeMap::new(),
             requests,
             hosts: self.hosts(),
             audience: 0,

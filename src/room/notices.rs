@@ -95,6 +95,7 @@ impl Room {
         let event = Event::SeatsChanged {
             seats: self.shown_seats().into(),
             sources: Arc::new(self.sources()),
+            voices: Arc::new(self.voices()),
             joined: std::mem::take(&mut self.draft.joined),
             left: std::mem::take(&mut self.draft.left),
             moved: std::mem::take(&mut self.draft.moved),

@@ -317,6 +317,15 @@ pub struct SourceStatus {
     pub codec: Option<crate::rtp::Codec>,
 }
 
+/// How loud it is on a seat, as the seat list shows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Voice {
+    /// In dBov, -127..=0.
+    pub level: i8,
+    /// Loud enough for a voice, now or a moment ago.
+    pub speaking: bool,
+}
+
 /// Why somebody is no longer on a seat; the words of `seats.changed`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -345,6 +354,8 @@ pub struct Snapshot {
     pub seats: Vec<Seat>,
     /// What flows.
     pub sources: BTreeMap<(SeatIndex, SourceKind), SourceStatus>,
+    /// Who is heard, where it is measured.
+    pub voices: BTreeMap<SeatIndex, Voice>,
     /// Pending ones, oldest first; for those the room confides in.
     pub requests: Vec<Request>,
     /// The host, and whoever is an admin here by the room's grant or has come with an admin's token.

@@ -225,6 +225,7 @@ pub(super) mod tests {
             },
             seats,
             sources: [((SeatIndex(1), SourceKind::Camera), status)].into(),
+            voices: Default::default(),
             requests: Vec::new(),
             hosts: Default::default(),
             audience: 12,

@@ -2,7 +2,7 @@
 
 use super::{PersonIn, PersonOut, Urls, rfc3339};
 use crate::forward::{SeatIndex, SourceKind};
-use crate::room::{Code, Moment, Occupancy, Refusal, Seat, Snapshot, SourceStatus};
+use crate::room::{Code, Moment, Occupancy, Refusal, Seat, Snapshot, SourceStatus, Voice};
 use crate::rtp::Codec;
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
@@ -40,6 +40,9 @@ impl From<&Snapshot> for Seats {
 /// What flows, by seat and source.
 pub type SeatSources = BTreeMap<(SeatIndex, SourceKind), SourceStatus>;
 
+/// How loud it is, by seat, where that is measured.
+pub type SeatVoices = BTreeMap<SeatIndex, Voice>;
+
 /// One row of the seat list.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Seat)]
@@ -65,9 +68,10 @@ pub struct SeatOut {
     audio_muted: bool,
     video_muted: bool,
     sources: Sources,
-    /// `null` while the server does not measure it.
+    /// Somebody is heard, now or a moment ago; `null` on an empty seat.
     speaking: Option<bool>,
-    /// In dBov, `-127..=0`; `null` while the server does not measure it.
+    /// In dBov, `-127..=0`; `null` where nothing is measured: no microphone that may be heard, or none that says how loud
+    /// it is.
     audio_level: Option<i8>,
 }
 
@@ -131,18 +135,21 @@ pub fn codec_name(codec: Codec) -> &'static str {
 }
 
 pub(super) fn seats(snapshot: &Snapshot, moment: Moment) -> Vec<SeatOut> {
-    seat_list(&snapshot.seats, &snapshot.sources, moment)
+    seat_list(&snapshot.seats, &snapshot.sources, &snapshot.voices, moment)
 }
 
 /// Index = seat number.
-pub fn seat_list(seats: &[Seat], sources: &SeatSources, moment: Moment) -> Vec<SeatOut> {
+pub fn seat_list(seats: &[Seat], sources: &SeatSources, voices: &SeatVoices, moment: Moment) -> Vec<SeatOut> {
     let numbered = (0..=u8::MAX).zip(seats);
     numbered
-        .map(|(number, seat)| seat_out(number, seat, sources, moment))
+        .map(|(number, seat)| {
+            let voice = voices.get(&SeatIndex(number)).copied();
+            seat_out(number, seat, sources, voice, moment)
+        })
         .collect()
 }
 
-fn seat_out(number: u8, seat: &Seat, sources: &SeatSources, moment: Moment) -> SeatOut {
+fn seat_out(number: u8, seat: &Seat, sources: &SeatSources, voice: Option<Voice>, moment: Moment) -> SeatOut {
     let (state, person, since, until) = match &seat.occupancy {
         Occupancy::Empty => (SeatState::Empty, None, None, None),
         Occupancy::Reserved { person, until } => (SeatState::Reserved, Some(person), None, *until),
@@ -166,8 +173,8 @@ fn seat_out(number: u8, seat: &Seat, sources: &SeatSources, moment: Moment) -> S
             camera: source(SourceKind::Camera),
             screen: source(SourceKind::Screen),
         },
-        speaking: None,
-        audio_level: None,
+        speaking: person.map(|_| voice.is_some_and(|voice| voice.speaking)),
+        audio_level: voice.map(|voice| voice.level),
     }
 }
 
@@ -292,9 +299,42 @@ mod tests {
                 "camera": {"audio": true, "video": true, "width": 640, "height": null, "codec": "vp8"},
                 "screen": null,
             },
-            "speaking": null, "audio_level": null,
+            "speaking": false, "audio_level": null,
         });
         assert_eq!(json[1], expected);
         assert_eq!(json[0]["sources"]["camera"], Value::Null);
+    }
+
+    #[test]
+    fn a_seat_says_who_is_heard_and_how_loud() {
+        let now = Instant::now();
+        let person = Person {
+            user: UserId::parse("bob").expect("an id"),
+            name: None,
+            avatar_url: None,
+        };
+        let taken = Seat {
+            occupancy: Occupancy::Occupied { person, since: now },
+            flags: SeatFlags::default(),
+        };
+        let empty = Seat {
+            occupancy: Occupancy::Empty,
+            flags: SeatFlags::default(),
+        };
+        let mut snapshot = test_snapshot(now, vec![taken.clone(), taken.clone(), taken, empty]);
+        let voice = |level, speaking| Voice { level, speaking };
+        snapshot.voices = [(SeatIndex(0), voice(-30, true)), (SeatIndex(1), voice(-127, false))].into();
+        let json = serde_json::to_value(Seats::from(&snapshot)).expect("serialises");
+        let rows = json["seats"].as_array().expect("a list").iter();
+        let told: Vec<_> = rows
+            .map(|row| (row["speaking"].as_bool(), row["audio_level"].as_i64()))
+            .collect();
+        let expected = [
+            (Some(true), Some(-30)),
+            (Some(false), Some(-127)),
+            (Some(false), None),
+            (None, None),
+        ];
+        assert_eq!(told, expected);
     }
 }

@@ -125,6 +125,12 @@ test("members, audience and who speaks", () => {
   state = reduce(state, { type: "audience", data: { count: 12 } }, NOW);
   state = reduce(state, { type: "speaking", data: { seats: [{ seat: 0, audio_level: -20 }] } }, NOW);
   assert.deepEqual([state.audience, state.speaking], [12, [{ seat: 0, level: -20 }]]);
+  const rows = (of) => of.seats.filter((row) => row.user).map((row) => [row.seat, row.speaking, row.audio_level]);
+  assert.deepEqual(rows(state)[0], [0, true, -20]);
+  const louder = reduce(state, { type: "speaking", data: { seats: [{ seat: 0, audio_level: -10 }] } }, NOW);
+  assert.deepEqual([louder.speaking, louder.seats], [[{ seat: 0, level: -10 }], state.seats]);
+  state = reduce(louder, { type: "speaking", data: { seats: [] } }, NOW);
+  assert.deepEqual([state.speaking, rows(state)[0]], [[], [0, false, -20]]);
   const granted = after(snapshot(), { type: "member.updated", data: { member: member("bob", "admin") } });
   assert.equal(granted.me.role, "admin");
 });

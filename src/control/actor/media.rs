@@ -30,7 +30,7 @@ impl Actor {
             Media::Publisher { up, status, loudness } => {
                 status.audio = news.audio.unwrap_or(status.audio);
                 status.video = news.video.unwrap_or(status.video);
-                *loudness = news.loudness.unwrap_or(*loudness);
+                *loudness = news.loudness.or(*loudness);
                 if let Some((width, height)) = news.size {
                     status.width = Some(width);
                     status.height = Some(height);
@@ -108,8 +108,10 @@ impl Actor {
     fn report_levels(&mut self, now: Instant) {
         let mut levels: BTreeMap<UserId, i8> = BTreeMap::new();
         for (peer, publication) in &self.actual.publications {
-            if let Some(Media::Publisher { loudness, .. }) = self.peers.get(peer).map(|peer| &peer.media)
-                && *loudness > 0
+            if let Some(Media::Publisher {
+                loudness: Some(loudness),
+                ..
+            }) = self.peers.get(peer).map(|peer| &peer.media)
             {
                 let level = i8::try_from(i16::from(*loudness) - LOUDEST).unwrap_or(0);
                 let known = levels.entry(publication.user.clone()).or_insert(level);

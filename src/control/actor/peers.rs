@@ -85,7 +85,7 @@ impl Actor {
             media: Media::Publisher {
                 up,
                 status: SourceStatus::default(),
-                loudness: 0,
+                loudness: None,
             },
             ticket,
         };

@@ -18,7 +18,7 @@ pub(super) struct Loudness {
     /// 0 (silent) ..= 127.
     smoothed: f32,
     last: Option<Instant>,
-    reported: u8,
+    reported: Option<u8>,
     reported_at: Option<Instant>,
 }
 
@@ -40,18 +40,19 @@ impl Loudness {
         self.report(self.smoothed.round() as u8, now)
     }
 
-    /// Nothing is heard any more; told at once.
+    /// Nothing is heard any more; told at once, where something was told before.
     pub(super) fn silence(&mut self, now: Instant) -> Option<u8> {
         self.smoothed = 0.0;
         self.last = None;
+        self.reported?;
         self.report(0, now)
     }
 
     fn report(&mut self, level: u8, now: Instant) -> Option<u8> {
-        if level == self.reported {
+        if self.reported == Some(level) {
             return None;
         }
-        self.reported = level;
+        self.reported = Some(level);
         self.reported_at = Some(now);
         Some(level)
     }
@@ -60,6 +61,19 @@ impl Loudness {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn silence_is_told_only_of_what_is_measured() {
+        let now = Instant::now();
+        let quiet = AudioLevel {
+            voice: false,
+            below_overload_db: 127,
+        };
+        let mut loudness = Loudness::default();
+        assert_eq!(loudness.silence(now), None, "nothing ever said how loud it is");
+        assert_eq!(loudness.handle(quiet, now), Some(0));
+        assert_eq!(loudness.silence(now), None);
+    }
 
     #[test]
     fn rises_fast_falls_slowly_and_reports_rarely() {

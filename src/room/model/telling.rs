@@ -106,6 +106,7 @@ impl Model {
             self.tell_all(Event::SeatsChanged {
                 seats: self.shown().into(),
                 sources: Arc::new(self.shown_sources()),
+                voices: Arc::default(),
                 joined,
                 left,
                 moved,

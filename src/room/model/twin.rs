@@ -269,6 +269,14 @@ impl Twin {
                 "exactly the seated may publish",
             );
         }
+        for (seat, voice) in &shown.voices {
+            let on = shown.seats.get(usize::from(seat.0)).is_some_and(|seat| {
+                let occupied = matches!(seat.occupancy, Occupancy::Occupied { .. });
+                occupied && !seat.flags.audio_locked && !seat.flags.audio_muted
+            });
+            self.holds(on, "only who may be heard is");
+            self.holds((-127..=0).contains(&voice.level), "a level is in dBov");
+        }
         let mut asked = BTreeSet::new();
         for request in &shown.requests {
             let user = &request.guest.user;
@@ -384,7 +392,7 @@ impl Drop for Twin {
     }
 }
 
-/// The lists of `seats.changed` have no order to rely on, and why an invitation failed is said in free words.
+/// The lists of `seats.changed` have no order to rely on, how loud it is then is no part of what happened, and why an invitation failed is said in free words.
 fn in_order(mut event: Event) -> Event {
     if let Event::InvitationResponded { request, reason, .. } = &mut event
         && request.state == RequestState::Failed
@@ -392,9 +400,14 @@ fn in_order(mut event: Event) -> Event {
         *reason = None;
     }
     if let Event::SeatsChanged {
-        joined, left, moved, ..
+        joined,
+        left,
+        moved,
+        voices,
+        ..
     } = &mut event
     {
+        *voices = Arc::default();
         joined.sort_by_key(|(seat, _)| *seat);
         left.sort_by_key(|departure| departure.seat);
         moved.sort_by_key(|movement| movement.to);

@@ -369,6 +369,50 @@ fn speaking_is_told_five_times_a_second_and_fades() {
     );
 }
 
+/// It is news as what flows is: shown, but no version of the room and no event of its own.
+#[test]
+fn the_seat_list_says_who_is_heard_and_how_loud() {
+    let mut stage = Stage::mode(SeatMode::Apply);
+    for (index, name) in [(1, "bob"), (2, "eve"), (3, "dan")] {
+        stage.seat(&host(), index, name).unwrap();
+        stage.up(name, SourceKind::Camera);
+    }
+    let hear = |stage: &mut Stage, levels: &[(&str, i8)]| {
+        let levels = levels.iter().map(|(name, level)| (user(name), *level)).collect();
+        stage.room.handle_levels(levels, stage.now);
+        stage.events()
+    };
+    let shown = |stage: &Stage| -> Vec<(u8, i8, bool)> {
+        let voices = stage.room.snapshot(stage.now).voices.into_iter();
+        voices
+            .map(|(seat, voice)| (seat.0, voice.level, voice.speaking))
+            .collect()
+    };
+    stage.notices();
+    let version = stage.room.version;
+    assert!(hear(&mut stage, &[("bob", -80), ("eve", -127), ("ann", -1)]).is_empty());
+    assert_eq!(shown(&stage), [(1, -80, false), (2, -127, false)]);
+    hear(&mut stage, &[("bob", -30), ("eve", -127)]);
+    assert_eq!(shown(&stage), [(1, -30, true), (2, -127, false)]);
+    assert!(hear(&mut stage, &[("bob", -30), ("eve", -60)]).is_empty());
+    assert_eq!(stage.room.version, version);
+
+    stage.notices();
+    stage.seat(&host(), 4, "admin").unwrap();
+    let told = stage.events().into_iter().find_map(|event| match event {
+        Event::SeatsChanged { voices, .. } => Some(voices),
+        _ => None,
+    });
+    assert_eq!(told.as_deref(), Some(&stage.room.snapshot(stage.now).voices));
+    assert_eq!(shown(&stage), [(1, -30, true), (2, -60, false)]);
+
+    stage.changes(&host(), mute_audio(1, true));
+    assert_eq!(shown(&stage), [(2, -60, false)], "who is muted is not measured");
+    stage.changes(&member("bob"), mute_audio(1, false));
+    stage.lost("eve", SourceKind::Camera);
+    assert_eq!(shown(&stage), [(1, -30, true)], "nor is who is held");
+}
+
 #[test]
 fn slots_are_told_to_their_viewer() {
     let mut stage = Stage::mode(SeatMode::Apply);

@@ -50,8 +50,9 @@ export interface Seat {
   audio_muted: boolean;
   video_muted: boolean;
   sources: { camera: Source | null; screen: Source | null };
+  /** Somebody is heard, now or a moment ago; `null` on an empty seat. */
   speaking: boolean | null;
-  /** In dBov, -127..=0. */
+  /** In dBov, -127..=0, when the seat list was read or somebody began to speak; `null` where nothing is measured. */
   audio_level: number | null;
 }
 

@@ -101,6 +101,7 @@ fn seats_changed() {
     let event = Event::SeatsChanged {
         seats: [seat(Occupancy::Empty), seat(reserved)].into(),
         sources: Arc::new([((SeatIndex(1), SourceKind::Screen), status)].into()),
+        voices: Arc::default(),
         joined: vec![(SeatIndex(1), person("bob"))],
         left: vec![Departure {
             seat: SeatIndex(2),
@@ -114,13 +115,13 @@ fn seats_changed() {
         }],
     };
     let flags = r#""audio_level":null,"audio_locked":false,"audio_muted":false,"locked":false"#;
-    let rest = r#""speaking":null"#;
     let video = r#""video_locked":false,"video_muted":false"#;
-    let empty =
-        format!(r#"{{{flags},"seat":0,"sources":{{"camera":null,"screen":null}},{rest},"state":"empty",{video}}}"#);
+    let empty = format!(
+        r#"{{{flags},"seat":0,"sources":{{"camera":null,"screen":null}},"speaking":null,"state":"empty",{video}}}"#
+    );
     let screen = r#"{"audio":true,"codec":null,"height":null,"video":false,"width":null}"#;
     let bobs = format!(
-        r#"{{{flags},"seat":1,"sources":{{"camera":null,"screen":{screen}}},{rest},"state":"reserved","until":"2026-11-22T10:00:15.000Z","until_in_ms":15000,"user":{BOB},{video}}}"#
+        r#"{{{flags},"seat":1,"sources":{{"camera":null,"screen":{screen}}},"speaking":false,"state":"reserved","until":"2026-11-22T10:00:15.000Z","until_in_ms":15000,"user":{BOB},{video}}}"#
     );
     let expected = format!(
         r#"seats.changed {{"joined":[{{"seat":1,"user":{BOB}}}],"left":[{{"reason":"media_timeout","seat":2,"user":{ANN}}}],"moved":[{{"from":3,"to":4,"user":{ANN}}}],"seats":[{empty},{bobs}]}}"#

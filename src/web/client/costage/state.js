@@ -50,6 +50,17 @@ function seated(state) {
   return seat === state.me.seat ? state : { ...state, me: { ...state.me, seat } };
 }
 
+const voice = ({ seat, audio_level }) => ({ seat, level: audio_level });
+
+/** `seats`: who is heard now. Rows change with who begins and who ceases; how loud they are in between is in `speaking`. */
+function heard(state, seats) {
+  const levels = new Map(seats.map(({ seat, audio_level }) => [seat, audio_level]));
+  const other = (row) => Boolean(row.user) && row.speaking !== levels.has(row.seat);
+  const change = (row) => ({ ...row, speaking: levels.has(row.seat), audio_level: levels.get(row.seat) ?? row.audio_level });
+  const rows = state.seats.some(other) ? state.seats.map((row) => (other(row) ? change(row) : row)) : state.seats;
+  return { ...state, seats: rows, speaking: seats.map(voice) };
+}
+
 /** Changes one row of the seat list. */
 function seatRow(state, number, change) {
   if (!state.seats.some((seat) => seat.seat === number)) return state;
@@ -103,7 +114,7 @@ function snapshot(state, envelope, now) {
     me: { ...me, application: own("application"), invitation: own("invitation") },
     version: envelope.version,
     audience: room.audience,
-    speaking: (room.seats ?? []).filter((seat) => seat.speaking).map(({ seat, audio_level }) => ({ seat, level: audio_level })),
+    speaking: (room.seats ?? []).filter((seat) => seat.speaking).map(voice).sort((one, other) => other.level - one.level),
   });
 }
 
@@ -224,7 +235,7 @@ const EVENTS = {
   "member.updated": memberChanged,
   "member.left": (state, { member }) => ({ ...state, members: without(state.members, member.user) }),
   audience: (state, { count }) => ({ ...state, audience: count }),
-  speaking: (state, { seats }) => ({ ...state, speaking: seats.map(({ seat, audio_level }) => ({ seat, level: audio_level })) }),
+  speaking: (state, { seats }) => heard(state, seats),
 };
 
 /** Whoever got a seat has no pending request any more, and not everybody who saw one is told so. */
