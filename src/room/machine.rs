@@ -430,7 +430,8 @@ impl Room {
         self.settle(now);
     }
 
-    /// How loud it is on the seats, in dBov (-127..=0); whoever is not in it is not heard, or not measured.
+    /// How loud it is on the seats, in dBov (-127..=0), until the next call; whoever is not in it is not heard, or not
+    /// measured.
     pub fn handle_levels(&mut self, levels: BTreeMap<UserId, i8>, now: Instant) {
         self.expire(now);
         self.hear(levels, now);

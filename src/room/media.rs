@@ -10,6 +10,10 @@ use std::time::{Duration, Instant};
 /// Louder than this is a voice: quiet speech close to a microphone is some 20 dB above it, a fan or keyboard below.
 const VOICE_DBOV: i8 = -50;
 
+/// What a source is told to be at that has stopped: it has no next word to wait for. One that goes quiet comes there only
+/// when it has been quiet for seconds.
+const SILENT_DBOV: i8 = -127;
+
 /// How long after the last loud moment somebody still speaks: longer than the pauses between words.
 const HANGOVER: Duration = Duration::from_millis(500);
 
@@ -33,14 +37,22 @@ impl Media {
 
 #[derive(Debug, Default)]
 pub(super) struct Voices {
-    /// As it was reported last, of the seated.
+    /// Of the seated, until another one is reported.
     levels: BTreeMap<UserId, i8>,
-    /// Level, and until when it counts. Seated users only.
-    heard: BTreeMap<UserId, (i8, Instant)>,
+    /// Who is loud, or was a moment ago: none that `levels` has not.
+    heard: BTreeMap<UserId, Heard>,
     told: Vec<(SeatIndex, i8)>,
     told_at: Option<Instant>,
     /// When there may be something else to tell.
     pub due: Option<Instant>,
+}
+
+#[derive(Debug)]
+struct Heard {
+    /// While they were loud, in dBov.
+    level: i8,
+    /// `None`: they are.
+    until: Option<Instant>,
 }
 
 impl Voices {
@@ -155,19 +167,30 @@ impl Room {
 
     pub(super) fn hear(&mut self, levels: BTreeMap<UserId, i8>, now: Instant) {
         let seated = levels.into_iter().filter(|(user, _)| self.seat_of(user).is_some());
-        self.voices.levels = seated.collect();
-        for (user, level) in &self.voices.levels {
-            if *level > VOICE_DBOV {
-                self.voices.heard.insert(user.clone(), (*level, now + HANGOVER));
+        let levels: BTreeMap<UserId, i8> = seated.collect();
+        for (user, level) in levels.iter().filter(|(_, level)| **level > VOICE_DBOV) {
+            let heard = Heard {
+                level: *level,
+                until: None,
+            };
+            self.voices.heard.insert(user.clone(), heard);
+        }
+        for (user, heard) in &mut self.voices.heard {
+            match levels.get(user) {
+                Some(level) if *level > VOICE_DBOV => {}
+                Some(level) if *level > SILENT_DBOV => heard.until = heard.until.or(Some(now + HANGOVER)),
+                _ => heard.until = Some(now),
             }
         }
+        self.voices.levels = levels;
     }
 
     /// `speaking`, when somebody else is heard, or otherwise loud, than was told last.
     pub(super) fn tell_speaking(&mut self, now: Instant) {
-        self.voices.heard.retain(|_, (_, until)| *until > now);
+        let lasts = |heard: &Heard| heard.until.is_none_or(|until| until > now);
+        self.voices.heard.retain(|_, heard| lasts(heard));
         let heard = self.voices.heard.iter();
-        let heard = heard.filter_map(|(user, (level, _))| Some((self.audible(user)?, *level)));
+        let heard = heard.filter_map(|(user, heard)| Some((self.audible(user)?, heard.level)));
         let mut seats: Vec<(SeatIndex, i8)> = heard.collect();
         seats.sort_by_key(|(seat, level)| (Reverse(*level), *seat));
         let may_tell = self.voices.told_at.map_or(now, |at| at + SPEAKING_INTERVAL);
@@ -177,7 +200,7 @@ impl Room {
             self.tell_all(Event::Speaking { seats: seats.clone() });
             self.publish(now);
         }
-        let silent = self.voices.heard.values().map(|(_, until)| *until).min();
+        let silent = self.voices.heard.values().filter_map(|heard| heard.until).min();
         let next = if seats == self.voices.told {
             silent
         } else {

@@ -193,6 +193,11 @@ fn any_policies() -> impl Strategy<Value = Policies> {
         )
 }
 
+/// Loud, quiet, or stopped.
+fn any_level() -> impl Strategy<Value = i8> {
+    prop_oneof![4 => -90..=-10i8, 1 => Just(-127)]
+}
+
 /// Somebody is to be less loud.
 fn any_layout() -> impl Strategy<Value = Layout> {
     any_seat().prop_map(|seat| Layout {
@@ -367,7 +372,7 @@ fn any_step() -> impl Strategy<Value = Step> {
         8 => any_media().prop_map(Step::Media),
         2 => prop::bool::weighted(0.9).prop_map(Step::Capacity),
         2 => (0..4usize, 0..2usize).prop_map(|(viewers, strangers)| Step::Audience(viewers, strangers.min(viewers))),
-        2 => prop::collection::btree_map(any_user(), -90..=-10i8, 0..4).prop_map(Step::Levels),
+        2 => prop::collection::btree_map(any_user(), any_level(), 0..4).prop_map(Step::Levels),
         8 => (0..3_000u64).prop_map(Step::Pass),
         4 => (0..20_000u64).prop_map(Step::Pass),
         5 => Just(Step::ToDeadline),

@@ -355,11 +355,30 @@ fn speaking_is_told_five_times_a_second_and_fades() {
     assert!(hear(&mut stage, &[("bob", -30), ("eve", -20)]).is_empty(), "too soon");
     stage.pass(ms(100));
     assert_eq!(stage.told(), ["* speaking 2@-20 1@-30"]);
-    stage.pass(ms(399));
+    stage.pass(SECOND);
+    assert!(stage.told().is_empty(), "a level stands until another one is told");
+    assert!(hear(&mut stage, &[("bob", -60), ("eve", -20)]).is_empty());
+    stage.pass(ms(300));
+    assert!(hear(&mut stage, &[("bob", -126), ("eve", -20)]).is_empty());
+    stage.pass(ms(199));
     assert!(stage.told().is_empty());
     stage.pass(ms(1));
-    assert_eq!(stage.told(), ["* speaking "]);
+    assert_eq!(
+        stage.told(),
+        ["* speaking 2@-20"],
+        "half a second after the last loud moment"
+    );
     assert_eq!(hear(&mut stage, &[]), [""; 0]);
+    stage.pass(ms(200));
+    assert_eq!(stage.told(), ["* speaking "], "a source that is gone has no next word");
+    stage.pass(SECOND);
+    assert_eq!(hear(&mut stage, &[("bob", -30), ("eve", -60)]), ["* speaking 1@-30"]);
+    stage.pass(ms(200));
+    assert_eq!(
+        hear(&mut stage, &[("bob", -127), ("eve", -60)]),
+        ["* speaking "],
+        "nor has one that stopped"
+    );
     stage.pass(SECOND);
     stage.changes(&host(), mute_audio(1, true));
     stage.notices();
@@ -369,7 +388,6 @@ fn speaking_is_told_five_times_a_second_and_fades() {
     );
 }
 
-/// It is news as what flows is: shown, but no version of the room and no event of its own.
 #[test]
 fn the_seat_list_says_who_is_heard_and_how_loud() {
     let mut stage = Stage::mode(SeatMode::Apply);
