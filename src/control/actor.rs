@@ -213,7 +213,7 @@ pub(super) struct Actor {
     /// By id, the same peers as in `actual`.
     peers: BTreeMap<PeerId, Peer>,
     audience: Audience,
-    /// There has been media on a seat: the room has a program until it ends.
+    /// There has been media on a seat, before a restart, too: the room has a program until it ends.
     program_begun: bool,
     program_size: ProgramSize,
     running: Running,
@@ -279,7 +279,8 @@ pub(super) fn spawn(id: RoomId, epoch: u64, room: Room, shared: Arc<Shared>) -> 
         actual: Actual::default(),
         peers: BTreeMap::new(),
         audience: Audience::default(),
-        program_begun: false,
+        // A restored room in which somebody had been on the air: what they sent began it.
+        program_begun: !snapshot.present().is_empty(),
         program_size: ProgramSize::default(),
         running: Running::default(),
         program: None,

@@ -375,6 +375,39 @@ fn opened(place: &Place) -> (Store, store::Loaded) {
 }
 
 #[test]
+fn a_program_that_had_begun_is_there_after_a_kill() {
+    let place = Place::new("program");
+    let (live, early, idle) = (id("live"), id("early"), id("idle"));
+    killed_after(&place, async |node, workers| {
+        for room in [&live, &early, &idle] {
+            node.create(&service(), room.clone(), settings()).await.unwrap();
+        }
+        on_air(node, workers, &live, "host", 0).await;
+        // A guest who is there before the host.
+        seat(node, &early, 1, "bob").await;
+        on_air(node, workers, &early, "bob", 1).await;
+        seat(node, &idle, 1, "eve").await;
+        for room in [&live, &early, &idle] {
+            // Whose answer means that what came before it is on the disk.
+            node.command(room, &service(), mute()).await.unwrap();
+        }
+    });
+    killed_after(&place, async |node, _| {
+        assert_eq!(node.snapshot(&live).await.unwrap().phase, Phase::HostAway);
+        let watch = async |room: &RoomId| {
+            let view = View::Program { leave_out: None };
+            node.view(room, None, view, view_offer()).await.map(drop)
+        };
+        for room in [&live, &early] {
+            watch(room)
+                .await
+                .expect("a slate, while those who were on the air are waited for");
+        }
+        assert_eq!(code(watch(&idle).await), Code::NothingToPlay);
+    });
+}
+
+#[test]
 fn rooms_survive_a_kill() {
     let place = Place::new("kill");
     let before = killed_after(&place, async |node, workers| {
