@@ -5,11 +5,11 @@ use super::auth::Caller;
 use super::error::Problem;
 use super::openapi::{JsonErrors, ReadErrors};
 use super::page::Page;
-use super::request::{BaseUrl, InRoom, Json, Query, parse_value};
+use super::request::{BaseUrl, InRoom, Json, Query};
 use crate::mix::layout::Layout;
 use crate::room::{
-    Code, Command, Person, Policies, ProgramSettings, Refusal, Role, RoomId, SeatMode, Settings, SettingsPatch,
-    Snapshot,
+    Code, Command, Person, Policies, PoliciesPatch, ProgramSettings, Refusal, Role, RoomId, SeatMode, Settings,
+    SettingsPatch, Snapshot,
 };
 use crate::wire::{LayoutForm, PersonIn, PoliciesOut, ProgramForm, RoomList, RoomOut, SeatModeName};
 use axum::extract::State as Extract;
@@ -207,7 +207,7 @@ pub(super) struct PatchRoom {
     public_program: Option<bool>,
     /// Only the policies named change.
     #[schema(value_type = Option<PoliciesOut>)]
-    policies: Option<Map<String, Value>>,
+    policies: Option<PoliciesPatch>,
     program: Option<ProgramForm>,
     /// Replaces the one before, whole.
     layout: Option<LayoutForm>,
@@ -238,15 +238,11 @@ pub(super) async fn patch(
     if let Some(webhook) = &body.webhook {
         state.shared.webhooks.check(webhook)?;
     }
-    let policies = match body.policies {
-        Some(changes) => Some(merged(&state.node.snapshot(&room).await?.settings.policies, changes)?),
-        None => None,
-    };
     let patch = SettingsPatch {
         max_guests: body.max_guests,
         seat_mode: body.seat_mode,
         public_program: body.public_program,
-        policies,
+        policies: body.policies,
         program: body.program.map(Into::into),
         layout: body.layout.map(layout).transpose()?,
         webhook: body.webhook,
@@ -258,16 +254,6 @@ pub(super) async fn patch(
         .command(&room, &caller.principal, Command::Update(Box::new(patch)))
         .await?;
     Ok(shown_to(&caller, &commanded.snapshot, &base))
-}
-
-/// The policies in force, with the named ones changed.
-fn merged(current: &Policies, changes: Map<String, Value>) -> Result<Policies, Problem> {
-    let mut all = match serde_json::to_value(current) {
-        Ok(Value::Object(all)) => all,
-        _ => unreachable!("policies are written as an object"),
-    };
-    all.extend(changes);
-    parse_value(Value::Object(all), "policies")
 }
 
 /// End the room.
@@ -285,35 +271,31 @@ pub(super) async fn end(
 
 #[cfg(test)]
 mod tests {
+    use super::super::request::parse;
     use super::*;
 
     #[test]
-    fn policies_are_merged_key_by_key() {
-        let current = Policies {
-            self_move: true,
-            ..Policies::default()
+    fn a_policy_that_is_none_is_named() {
+        let policies = |text: &str| parse::<PatchRoom>(text.as_bytes()).map(|patch| patch.policies);
+        let grace = PoliciesPatch {
+            grace_ms: Some(7),
+            ..PoliciesPatch::default()
         };
-        let change = |value: Value| match value {
-            Value::Object(map) => merged(&current, map),
-            _ => unreachable!("the tests pass objects"),
-        };
-        let changed = change(json!({"grace_ms": 7})).expect("merges");
         assert_eq!(
-            changed,
-            Policies {
-                grace_ms: 7,
-                ..current.clone()
-            }
+            policies(r#"{"policies": {"grace_ms": 7}}"#).expect("a patch"),
+            Some(grace)
         );
-        assert_eq!(change(json!({})).expect("merges"), current);
-        assert_eq!(
-            change(json!({"grace": 7})).expect_err("unknown").field().as_deref(),
-            Some("policies.grace")
-        );
-        assert_eq!(
-            change(json!({"grace_ms": "7"})).expect_err("a word").field().as_deref(),
-            Some("policies.grace_ms")
-        );
+        assert_eq!(policies("{}").expect("a patch"), None);
+        for (text, field) in [
+            (r#"{"policies": {"grace": 7}}"#, "policies.grace"),
+            (r#"{"policies": {"grace_ms": "7"}}"#, "policies.grace_ms"),
+            (r#"{"policies": {"grace_ms": null}}"#, "policies.grace_ms"),
+            (r#"{"policies": {"host_away": "rest"}}"#, "policies.host_away"),
+            (r#"{"policies": {"admin_may": [1]}}"#, "policies.admin_may[0]"),
+        ] {
+            let problem = policies(text).expect_err(text);
+            assert_eq!(problem.field().as_deref(), Some(field));
+        }
     }
 
     #[test]

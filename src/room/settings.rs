@@ -128,7 +128,8 @@ impl Room {
             max_guests(wanted, self.max_guests_allowed)?;
             settings.max_guests = wanted;
         }
-        if let Some(wanted) = patch.policies {
+        if let Some(patch) = patch.policies {
+            let wanted = settings.policies.clone().patched(&patch);
             policies(&wanted)?;
             if wanted.admin_may != settings.policies.admin_may {
                 self.permit(standing, Action::ChangeAdminPolicy)?;

@@ -160,35 +160,32 @@ fn any_flags() -> impl Strategy<Value = SeatFlagsPatch> {
     )
 }
 
-fn any_policies() -> impl Strategy<Value = Policies> {
-    let times = prop::sample::select(vec![0, 1_000, 15_000, 95_000]);
+fn any_policies() -> impl Strategy<Value = PoliciesPatch> {
+    let times = prop::option::of(prop::sample::select(vec![0, 1_000, 15_000, 95_000]));
     let admin_may = prop::sample::select(vec![
         vec!["layout", "outputs", "settings"],
         vec!["layout"],
         vec!["reign"],
     ]);
     let admin_may = prop_oneof![3 => Just(vec!["layout", "outputs", "settings"]), 1 => admin_may];
+    let host_away = prop::sample::select(vec![HostAwayPolicy::PromoteAdmin, HostAwayPolicy::End]);
     (
-        any::<bool>(),
-        any::<bool>(),
-        any::<bool>(),
+        any::<Option<bool>>(),
+        any::<Option<bool>>(),
+        prop::option::of(host_away),
         times.clone(),
         times,
-        admin_may,
+        prop::option::of(admin_may),
     )
         .prop_map(
-            |(fallback_any, self_move, promote, grace_ms, host_away_ms, admin_may)| Policies {
+            |(fallback_any, self_move, host_away, grace_ms, host_away_ms, admin_may)| PoliciesPatch {
                 fallback_any,
                 self_move,
+                host_away,
                 grace_ms,
                 host_away_ms,
-                host_away: if promote {
-                    HostAwayPolicy::PromoteAdmin
-                } else {
-                    HostAwayPolicy::End
-                },
-                admin_may: admin_may.into_iter().map(str::to_owned).collect(),
-                ..Policies::default()
+                admin_may: admin_may.map(|what| what.into_iter().map(str::to_owned).collect()),
+                ..PoliciesPatch::default()
             },
         )
 }

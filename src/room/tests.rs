@@ -345,3 +345,9 @@ fn policies(change: impl FnOnce(&mut Policies)) -> Policies {
     change(&mut policies);
     policies
 }
+
+/// Each of them named.
+fn all(policies: Policies) -> PoliciesPatch {
+    let all = serde_json::to_value(policies).unwrap();
+    serde_json::from_value(all).unwrap()
+}

@@ -269,6 +269,63 @@ impl Default for Policies {
     }
 }
 
+impl Policies {
+    /// With what the patch names.
+    pub fn patched(self, patch: &PoliciesPatch) -> Self {
+        Policies {
+            fallback_any: patch.fallback_any.unwrap_or(self.fallback_any),
+            self_move: patch.self_move.unwrap_or(self.self_move),
+            admin_may: patch.admin_may.clone().unwrap_or(self.admin_may),
+            host_away: patch.host_away.unwrap_or(self.host_away),
+            program_codecs_only: patch.program_codecs_only.unwrap_or(self.program_codecs_only),
+            application_ms: patch.application_ms.unwrap_or(self.application_ms),
+            invitation_ms: patch.invitation_ms.unwrap_or(self.invitation_ms),
+            reservation_ms: patch.reservation_ms.unwrap_or(self.reservation_ms),
+            grace_ms: patch.grace_ms.unwrap_or(self.grace_ms),
+            host_away_ms: patch.host_away_ms.unwrap_or(self.host_away_ms),
+            reject_cooldown_ms: patch.reject_cooldown_ms.unwrap_or(self.reject_cooldown_ms),
+            kick_cooldown_ms: patch.kick_cooldown_ms.unwrap_or(self.kick_cooldown_ms),
+            empty_room_ms: patch.empty_room_ms.unwrap_or(self.empty_room_ms),
+        }
+    }
+}
+
+/// Absent: unchanged. What is named has a value: `null` is none.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PoliciesPatch {
+    #[serde(deserialize_with = "present")]
+    pub fallback_any: Option<bool>,
+    #[serde(deserialize_with = "present")]
+    pub self_move: Option<bool>,
+    #[serde(deserialize_with = "present")]
+    pub admin_may: Option<Vec<String>>,
+    #[serde(deserialize_with = "present")]
+    pub host_away: Option<HostAwayPolicy>,
+    #[serde(deserialize_with = "present")]
+    pub program_codecs_only: Option<bool>,
+    #[serde(deserialize_with = "present")]
+    pub application_ms: Option<u64>,
+    #[serde(deserialize_with = "present")]
+    pub invitation_ms: Option<u64>,
+    #[serde(deserialize_with = "present")]
+    pub reservation_ms: Option<u64>,
+    #[serde(deserialize_with = "present")]
+    pub grace_ms: Option<u64>,
+    #[serde(deserialize_with = "present")]
+    pub host_away_ms: Option<u64>,
+    #[serde(deserialize_with = "present")]
+    pub reject_cooldown_ms: Option<u64>,
+    #[serde(deserialize_with = "present")]
+    pub kick_cooldown_ms: Option<u64>,
+    #[serde(deserialize_with = "present")]
+    pub empty_room_ms: Option<u64>,
+}
+
+fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(deserializer).map(Some)
+}
+
 /// What a room is created with.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Settings {
@@ -292,7 +349,7 @@ fn if_readable<'de, T: DeserializeOwned + Default, D: Deserializer<'de>>(deseria
     Ok(serde_json::from_value(kept).unwrap_or_default())
 }
 
-/// Absent: unchanged. Policies are merged key by key by the caller.
+/// Absent: unchanged.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct SettingsPatch {
     /// Only if the room is at this version.
@@ -300,7 +357,7 @@ pub struct SettingsPatch {
     pub max_guests: Option<u8>,
     pub seat_mode: Option<SeatMode>,
     pub public_program: Option<bool>,
-    pub policies: Option<Policies>,
+    pub policies: Option<PoliciesPatch>,
     pub program: Option<ProgramPatch>,
     pub layout: Option<Layout>,
     pub webhook: Option<serde_json::Value>,

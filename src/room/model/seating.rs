@@ -154,14 +154,16 @@ impl Model {
             rank == Rank::Guest || rank == Rank::Admin && admin_lacks,
             Code::PermissionDenied,
         );
-        let power = patch.policies.as_ref().map(|policies| &policies.admin_may);
+        let policies = patch.policies.as_ref();
+        let policies = policies.map(|patch| self.settings.policies.clone().patched(patch));
+        let power = policies.as_ref().map(|policies| &policies.admin_may);
         let others = power.is_some_and(|power| *power != self.settings.policies.admin_may);
         refusals.when(rank == Rank::Admin && others, Code::PermissionDenied);
         let stale = self.stale(patch.if_version);
         refusals.when(stale, Code::VersionConflict);
         let allowed = self.allowed.min(SEATS - 1);
         let too_many = patch.max_guests.is_some_and(|max| max > allowed);
-        let bad_policies = patch.policies.as_ref().is_some_and(|p| settings::policies(p).is_err());
+        let bad_policies = policies.as_ref().is_some_and(|p| settings::policies(p).is_err());
         let last = patch.max_guests.unwrap_or(self.settings.max_guests);
         let quiet = patch.layout.as_ref().and_then(|layout| layout.volumes.keys().max());
         let wrong = too_many || bad_policies || quiet.is_some_and(|seat| seat.0 > last);
@@ -181,7 +183,7 @@ impl Model {
         settings.max_guests = patch.max_guests.unwrap_or(settings.max_guests);
         settings.seat_mode = patch.seat_mode.unwrap_or(settings.seat_mode);
         settings.public_program = patch.public_program.unwrap_or(settings.public_program);
-        settings.policies = patch.policies.unwrap_or_else(|| settings.policies.clone());
+        settings.policies = policies.unwrap_or_else(|| settings.policies.clone());
         settings.layout = patch.layout.unwrap_or_else(|| settings.layout.clone());
         settings.webhook = patch.webhook.unwrap_or_else(|| settings.webhook.clone());
         settings.metadata = patch.metadata.unwrap_or_else(|| settings.metadata.clone());

@@ -57,7 +57,7 @@ fn admins_change_what_their_policy_names() {
             let mut stage = Stage::mode(SeatMode::Apply);
             let strict = policies(|p| p.admin_may = may.iter().map(|what| (*what).to_owned()).collect());
             stage
-                .run(&host(), update(|patch| patch.policies = Some(strict)))
+                .run(&host(), update(|patch| patch.policies = Some(all(strict))))
                 .unwrap();
             assert_eq!(stage.code(&member("bob"), command.clone()), Code::PermissionDenied);
             let by_admin = stage.run(&admin(), command.clone());

@@ -172,7 +172,7 @@ fn settings_change_by_permission() {
     assert!(stage.changes(&admin(), public.clone()));
     assert!(!stage.changes(&admin(), public.clone()));
     let fewer = policies(|p| p.admin_may.retain(|what| what != "settings"));
-    let narrow = update(|patch| patch.policies = Some(fewer));
+    let narrow = update(|patch| patch.policies = Some(all(fewer)));
     assert_eq!(stage.code(&admin(), narrow.clone()), Code::PermissionDenied);
     assert!(stage.changes(&host(), narrow));
     assert_eq!(stage.code(&admin(), public), Code::PermissionDenied);
@@ -185,9 +185,54 @@ fn settings_change_by_permission() {
     );
     let bad = policies(|p| p.grace_ms = 90_001);
     assert_eq!(
-        stage.code(&host(), update(|patch| patch.policies = Some(bad))),
+        stage.code(&host(), update(|patch| patch.policies = Some(all(bad)))),
         Code::InvalidArgument
     );
+}
+
+/// Each says only what it changes, so that it does not matter what its caller knew of the others.
+#[test]
+fn policies_are_patched_one_by_one() {
+    let mut stage = Stage::mode(SeatMode::Apply);
+    let patched = |patch: PoliciesPatch| update(|settings| settings.policies = Some(patch));
+    let grace = patched(PoliciesPatch {
+        grace_ms: Some(7_000),
+        ..PoliciesPatch::default()
+    });
+    let powers = patched(PoliciesPatch {
+        admin_may: Some(vec!["settings".into()]),
+        self_move: Some(true),
+        ..PoliciesPatch::default()
+    });
+    assert!(stage.changes(&host(), powers.clone()));
+    assert!(stage.changes(&admin(), grace.clone()), "what admins may is not touched");
+    let expected = policies(|p| {
+        p.admin_may = vec!["settings".into()];
+        p.self_move = true;
+        p.grace_ms = 7_000;
+    });
+    assert_eq!(stage.room.settings().policies, expected);
+    for (by, same) in [
+        (admin(), grace),
+        (admin(), powers),
+        (host(), patched(PoliciesPatch::default())),
+    ] {
+        assert!(!stage.changes(&by, same));
+    }
+    let more = patched(PoliciesPatch {
+        admin_may: Some(vec!["layout".into(), "settings".into()]),
+        ..PoliciesPatch::default()
+    });
+    assert_eq!(stage.code(&admin(), more), Code::PermissionDenied);
+    let every = all(Policies {
+        host_away: HostAwayPolicy::PromoteAdmin,
+        program_codecs_only: true,
+        empty_room_ms: 0,
+        ..expected.clone()
+    });
+    assert!(every.application_ms.is_some() && every.fallback_any.is_some());
+    assert!(stage.changes(&host(), patched(every.clone())));
+    assert_eq!(all(stage.room.settings().policies.clone()), every);
 }
 
 #[test]

@@ -115,7 +115,7 @@ fn an_empty_room_ends_and_use_holds_that_off() {
     assert_eq!(stage.room.phase, Phase::Live);
     assert!(stage.changes(
         &host(),
-        update(|patch| patch.policies = Some(policies(|p| p.empty_room_ms = 30_000)))
+        update(|patch| patch.policies = Some(all(policies(|p| p.empty_room_ms = 30_000))))
     ));
     stage.lost("host", SourceKind::Camera);
     stage.pass(29 * SECOND);

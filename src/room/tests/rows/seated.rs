@@ -272,7 +272,7 @@ fn row_19_who_may_move_whom() {
         Code::PermissionDenied
     );
     let policies = policies(|p| p.self_move = true);
-    stage.changes(&host(), update(|patch| patch.policies = Some(policies)));
+    stage.changes(&host(), update(|patch| patch.policies = Some(all(policies))));
     assert!(stage.changes(&member("bob"), shift(1, 3, MovePolicy::Abort)));
     for policy in [MovePolicy::Abort, MovePolicy::Swap, MovePolicy::Replace] {
         assert_eq!(stage.code(&member("bob"), shift(3, 2, policy)), Code::SeatOccupied);
@@ -304,7 +304,7 @@ fn row_20_the_host_is_away_and_back() {
     stage.changes(&member("bob"), apply(None));
     stage.changes(
         &host(),
-        update(|patch| patch.policies = Some(policies(|p| p.application_ms = 0))),
+        update(|patch| patch.policies = Some(all(policies(|p| p.application_ms = 0)))),
     );
     stage.seat(&host(), 1, "eve").unwrap();
     stage.up("eve", SourceKind::Camera);
