@@ -180,7 +180,7 @@ fn seat(facts: &Facts, links: &mut Vec<Explained>) -> bool {
     let (health, sentence) = match &facts.seat.occupancy {
         Occupancy::Empty if facts.seat.flags.locked => (Health::Broken, format!("Seat {number} is locked and empty.")),
         Occupancy::Empty => (Health::Broken, format!("Nobody is on seat {number}.")),
-        Occupancy::Reserved { person, until } => (
+        Occupancy::Reserved { person, until, .. } => (
             Health::Waiting,
             format!(
                 "Seat {number} is reserved for {}, whose transport is awaited {}.",

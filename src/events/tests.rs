@@ -57,6 +57,7 @@ fn heavy(seq: u64) -> Notice {
                 name: None,
                 avatar_url: Some("x".repeat(2000)),
             },
+            request: None,
             until: None,
         },
         flags: SeatFlags::default(),

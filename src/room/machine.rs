@@ -264,6 +264,7 @@ impl Room {
         if let Some(seat) = seats.first_mut() {
             seat.occupancy = Occupancy::Reserved {
                 person: settings.host.clone(),
+                request: None,
                 until: None,
             };
         }

@@ -114,6 +114,7 @@ impl Model {
         let mut seats = vec![empty; usize::from(SEATS)];
         seats[0].occupancy = Occupancy::Reserved {
             person: settings.host.clone(),
+            request: None,
             until: None,
         };
         Model {

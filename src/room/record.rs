@@ -82,9 +82,20 @@ struct SeatRecord {
 #[serde(rename_all = "snake_case")]
 enum SeatState {
     Empty,
-    Reserved { person: Person, until_ms: Option<u64> },
-    Occupied { person: Person },
-    Held { person: Person, until_ms: Option<u64> },
+    Reserved {
+        person: Person,
+        /// Older records have none.
+        #[serde(default)]
+        request: Option<RequestId>,
+        until_ms: Option<u64>,
+    },
+    Occupied {
+        person: Person,
+    },
+    Held {
+        person: Person,
+        until_ms: Option<u64>,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -150,8 +161,9 @@ impl Room {
 fn seat_record(seat: &Seat, moment: Moment) -> SeatRecord {
     let state = match &seat.occupancy {
         Occupancy::Empty => SeatState::Empty,
-        Occupancy::Reserved { person, until } => SeatState::Reserved {
+        Occupancy::Reserved { person, request, until } => SeatState::Reserved {
             person: person.clone(),
+            request: *request,
             until_ms: until.map(|at| moment.wall(at)),
         },
         Occupancy::Occupied { person, .. } => SeatState::Occupied { person: person.clone() },
@@ -217,8 +229,13 @@ impl Room {
             };
             let occupancy = match record.state {
                 SeatState::Empty => seat.occupancy,
-                SeatState::Reserved { person, until_ms } => Occupancy::Reserved {
+                SeatState::Reserved {
                     person,
+                    request,
+                    until_ms,
+                } => Occupancy::Reserved {
+                    person,
+                    request,
                     until: limited(until_ms),
                 },
                 SeatState::Held { person, until_ms } => Occupancy::Held {

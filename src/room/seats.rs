@@ -54,7 +54,7 @@ impl Room {
             return Err(all_taken());
         }
         self.capacity(1)?;
-        let granted = self.reserve(index, self.known(person), RequestMedia::default(), now);
+        let granted = self.reserve(index, self.known(person), None, now);
         self.commit(now);
         Ok(Outcome::Seated(granted))
     }
@@ -295,7 +295,7 @@ impl Room {
             } else if self.seat_of(&person.user).is_some() {
                 changed |= self.rename(index, person);
             } else {
-                self.reserve(index, self.known(person.clone()), RequestMedia::default(), now);
+                self.reserve(index, self.known(person.clone()), None, now);
                 changed = true;
             }
         }
@@ -430,8 +430,15 @@ impl Room {
         }
     }
 
-    /// SEATS row 5. The caller has made sure that the seat is vacant, and commits.
-    pub(super) fn reserve(&mut self, index: SeatIndex, person: Person, media: RequestMedia, now: Instant) -> Granted {
+    /// SEATS row 5, by the request that was accepted, if one was. The caller has made sure that the seat is vacant, and
+    /// commits.
+    pub(super) fn reserve(
+        &mut self,
+        index: SeatIndex,
+        person: Person,
+        request: Option<&Request>,
+        now: Instant,
+    ) -> Granted {
         let until = self.limit(self.settings.policies.reservation_ms, now);
         self.touch(&person.user);
         self.supersede_requests(&person.user, now);
@@ -439,12 +446,13 @@ impl Room {
             assert!(seat.occupancy == Occupancy::Empty && !seat.flags.locked);
             seat.occupancy = Occupancy::Reserved {
                 person: person.clone(),
+                request: request.map(|request| request.id),
                 until,
             };
             let granted = Event::SeatGranted {
                 seat: index,
                 connect_by: until,
-                media,
+                media: request.map(|request| request.media).unwrap_or_default(),
             };
             self.tell(&person.user, granted);
             self.draft.joined(index, person.clone());

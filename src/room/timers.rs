@@ -98,6 +98,7 @@ impl Room {
         if let Some(seat) = self.seats.first_mut() {
             seat.occupancy = Occupancy::Reserved {
                 person: self.settings.host.clone(),
+                request: None,
                 until: None,
             };
         }

@@ -129,6 +129,7 @@ impl Room {
         if !running {
             seat.occupancy = Occupancy::Reserved {
                 person: host.clone(),
+                request: None,
                 until: None,
             };
             let granted = Event::SeatGranted {

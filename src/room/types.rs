@@ -1,7 +1,7 @@
 //! The words of the seat machine.
 
 use super::program::{ProgramPatch, ProgramSettings};
-use super::request::{Request, RequestState};
+use super::request::{Request, RequestId, RequestState};
 use crate::forward::{SeatIndex, SourceKind};
 use crate::mix::layout::{Layout, Present};
 use crate::mix::picture::Size;
@@ -147,6 +147,8 @@ pub enum Occupancy {
     /// `until`: `None` is without limit (the host's seat, external mode).
     Reserved {
         person: Person,
+        /// The application or invitation that led here; `None`: none did.
+        request: Option<RequestId>,
         until: Option<Instant>,
     },
     Occupied {

@@ -52,6 +52,9 @@ pub struct SeatOut {
     state: SeatState,
     #[serde(skip_serializing_if = "Option::is_none")]
     user: Option<PersonOut>,
+    /// The id of the application or invitation that a reserved seat was granted by; absent when it was by none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    request: Option<String>,
     /// Since when the seat is occupied.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(format = DateTime)]
@@ -152,15 +155,20 @@ pub fn seat_list(seats: &[Seat], sources: &SeatSources, voices: &SeatVoices, mom
 fn seat_out(number: u8, seat: &Seat, sources: &SeatSources, voice: Option<Voice>, moment: Moment) -> SeatOut {
     let (state, person, since, until) = match &seat.occupancy {
         Occupancy::Empty => (SeatState::Empty, None, None, None),
-        Occupancy::Reserved { person, until } => (SeatState::Reserved, Some(person), None, *until),
+        Occupancy::Reserved { person, until, .. } => (SeatState::Reserved, Some(person), None, *until),
         Occupancy::Occupied { person, since } => (SeatState::Occupied, Some(person), Some(*since), None),
         Occupancy::Held { person, until } => (SeatState::Held, Some(person), None, *until),
+    };
+    let request = match &seat.occupancy {
+        Occupancy::Reserved { request, .. } => *request,
+        Occupancy::Empty | Occupancy::Occupied { .. } | Occupancy::Held { .. } => None,
     };
     let source = |kind: SourceKind| sources.get(&(SeatIndex(number), kind)).map(SourceOut::from);
     SeatOut {
         seat: number,
         state,
         user: person.map(PersonOut::from),
+        request: request.map(|request| request.to_string()),
         since: since.map(|since| rfc3339(moment.at(since))),
         until: until.map(|until| rfc3339(moment.at(until))),
         until_in_ms: until.map(|until| moment.in_ms(until)),
@@ -253,7 +261,7 @@ impl<'de> Deserialize<'de> for Assignment {
 mod tests {
     use super::super::room::tests::test_snapshot;
     use super::*;
-    use crate::room::{Person, SeatFlags, UserId};
+    use crate::room::{Person, RequestId, SeatFlags, UserId};
     use serde_json::Value;
     use std::time::{Duration, Instant};
 
@@ -281,6 +289,7 @@ mod tests {
         let seat = Seat {
             occupancy: Occupancy::Reserved {
                 person: bob,
+                request: Some(RequestId { epoch: 7, number: 3 }),
                 until: Some(now + Duration::from_secs(15)),
             },
             flags: SeatFlags {
@@ -293,7 +302,7 @@ mod tests {
         let json = serde_json::to_value(seats(&snapshot, moment)).expect("serialises");
         let expected = serde_json::json!({
             "seat": 1, "state": "reserved", "user": {"user": "bob", "name": null, "avatar_url": null},
-            "until": "1970-01-01T00:00:15.000Z", "until_in_ms": 15000,
+            "request": "7-3", "until": "1970-01-01T00:00:15.000Z", "until_in_ms": 15000,
             "locked": false, "audio_locked": false, "video_locked": false, "audio_muted": true, "video_muted": false,
             "sources": {
                 "camera": {"audio": true, "video": true, "width": 640, "height": null, "codec": "vp8"},

@@ -214,7 +214,7 @@ impl Model {
         asked.request.granted = Some(at);
         let request = asked.request.clone();
         let user = request.guest.user.clone();
-        self.reserve(at, &request.guest.clone(), request.media, now);
+        self.reserve(at, &request.guest.clone(), Some(&request), now);
         match request.kind {
             RequestKind::Application => {
                 self.tell_one(

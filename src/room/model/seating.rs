@@ -249,7 +249,7 @@ impl Model {
             return Ok(Outcome::Seated(self.granted(user, index)));
         }
         self.finish_of_seated(user, now);
-        self.reserve(index, &self.known(person), RequestMedia::Av, now);
+        self.reserve(index, &self.known(person), None, now);
         Ok(Outcome::Seated(self.granted(user, index)))
     }
 
@@ -299,10 +299,11 @@ impl Model {
         }
     }
 
-    pub(super) fn reserve(&mut self, index: SeatIndex, person: &Person, media: RequestMedia, now: Instant) {
+    pub(super) fn reserve(&mut self, index: SeatIndex, person: &Person, request: Option<&Request>, now: Instant) {
         let until = self.limit(self.settings.policies.reservation_ms, now);
         self.seats[usize::from(index.0)].occupancy = Occupancy::Reserved {
             person: person.clone(),
+            request: request.map(|request| request.id),
             until,
         };
         self.tell_one(
@@ -310,7 +311,7 @@ impl Model {
             Event::SeatGranted {
                 seat: index,
                 connect_by: until,
-                media,
+                media: request.map_or(RequestMedia::Av, |request| request.media),
             },
         );
     }
@@ -482,7 +483,7 @@ impl Model {
                 self.put(index, seat);
             } else if self.occupant(index).is_none() {
                 self.finish_of_seated(&person.user, now);
-                self.reserve(index, &self.known(&person), RequestMedia::Av, now);
+                self.reserve(index, &self.known(&person), None, now);
             }
             self.name(index, &person);
         }

@@ -168,6 +168,7 @@ impl Model {
         if !running {
             self.seats[0].occupancy = Occupancy::Reserved {
                 person: host.clone(),
+                request: None,
                 until: None,
             };
             self.tell_one(
@@ -197,6 +198,7 @@ impl Model {
         self.finish_all(ClosedReason::RoomEnded, now);
         self.seats[0].occupancy = Occupancy::Reserved {
             person: self.settings.host.clone(),
+            request: None,
             until: None,
         };
         self.phase = Phase::Ended;

@@ -228,7 +228,7 @@ impl Room {
         let Some(request) = self.decide(id, RequestState::Accepted, Some(by), Some(seat), now) else {
             return Err(self.lost_track());
         };
-        let granted = self.reserve(seat, request.guest.clone(), request.media, now);
+        let granted = self.reserve(seat, request.guest.clone(), Some(&request), now);
         self.tell(
             &request.guest.user,
             Event::ApplicationResponded {
@@ -251,7 +251,7 @@ impl Room {
         let Some(request) = self.decide(id, RequestState::Accepted, Some(by), Some(seat), now) else {
             return Err(self.lost_track());
         };
-        let granted = self.reserve(seat, request.guest.clone(), request.media, now);
+        let granted = self.reserve(seat, request.guest.clone(), Some(&request), now);
         let inviter = request.by.user.clone();
         self.tell_hosts_and(
             &inviter,

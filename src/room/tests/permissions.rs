@@ -71,6 +71,7 @@ fn a_room_begins_idle_with_its_host_reserved() {
         stage.occupancy(0),
         Occupancy::Reserved {
             person: person("host"),
+            request: None,
             until: None
         }
     );

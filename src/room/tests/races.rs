@@ -507,6 +507,7 @@ fn row_22_a_restart() {
         back.occupancy(2),
         Occupancy::Reserved {
             person: person("dan"),
+            request: None,
             until: Some(now + 8 * SECOND)
         }
     );
@@ -530,6 +531,53 @@ fn row_22_a_restart() {
     back.up("eve", SourceKind::Camera);
     back.up("host", SourceKind::Camera);
     assert_eq!(back.room.phase, Phase::Live);
+}
+
+/// Until its transport is up. A record of before there was such a thing still makes a room.
+#[test]
+fn a_reserved_seat_names_the_request_that_led_to_it() {
+    let mut stage = Stage::mode(SeatMode::Apply);
+    stage.changes(&member("bob"), apply(Some(3)));
+    stage.changes(&host(), invite("eve"));
+    let ids = [RequestKind::Application, RequestKind::Invitation].map(|kind| stage.room.requests(kind)[0].id);
+    let accept = Command::AcceptApplication {
+        user: user("bob"),
+        seat: None,
+        request: None,
+    };
+    stage.changes(&host(), accept);
+    stage.changes(&member("eve"), Command::AcceptInvitation { request: None });
+    stage.seat(&host(), 2, "dan").unwrap();
+    let by = |room: &Room, index: u8| {
+        let seat = room.snapshot(stage.now).seats.remove(usize::from(index));
+        match seat.occupancy {
+            Occupancy::Reserved { request, .. } => Some(request),
+            _ => None,
+        }
+    };
+    let expected = [(3, Some(ids[0])), (1, Some(ids[1])), (2, None), (0, None)];
+    for (index, request) in expected {
+        assert_eq!(by(&stage.room, index), Some(request), "{index}");
+    }
+    let moment = Moment {
+        now: stage.now,
+        wall_ms: 1_700_000_000_000,
+    };
+    let kept = serde_json::to_value(stage.room.record(moment)).unwrap();
+    let restored = |record: serde_json::Value| {
+        let record = serde_json::from_value(record).unwrap();
+        Room::restore(record, 2, 9, moment).unwrap()
+    };
+    for (index, request) in expected {
+        assert_eq!(by(&restored(kept.clone()), index), Some(request), "{index}");
+    }
+    let mut older = kept;
+    for seat in older["seats"].as_array_mut().unwrap() {
+        if let Some(reserved) = seat["state"].get_mut("reserved") {
+            assert!(reserved.as_object_mut().unwrap().remove("request").is_some());
+        }
+    }
+    assert_eq!(by(&restored(older), 3), Some(None));
 }
 
 #[test]

@@ -39,6 +39,8 @@ export interface Seat {
   seat: number;
   state: "empty" | "reserved" | "occupied" | "held";
   user?: Person;
+  /** The application or invitation that a reserved seat was granted by; absent when it was by none. */
+  request?: string;
   since?: string;
   until?: string;
   until_in_ms?: number;

@@ -92,6 +92,7 @@ fn seats_changed() {
     };
     let reserved = Occupancy::Reserved {
         person: person("bob"),
+        request: Some(RequestId { epoch: 1, number: 2 }),
         until: Some(now + Duration::from_secs(15)),
     };
     let status = SourceStatus {
@@ -121,7 +122,7 @@ fn seats_changed() {
     );
     let screen = r#"{"audio":true,"codec":null,"height":null,"video":false,"width":null}"#;
     let bobs = format!(
-        r#"{{{flags},"seat":1,"sources":{{"camera":null,"screen":{screen}}},"speaking":false,"state":"reserved","until":"2026-11-22T10:00:15.000Z","until_in_ms":15000,"user":{BOB},{video}}}"#
+        r#"{{{flags},"request":"1-2","seat":1,"sources":{{"camera":null,"screen":{screen}}},"speaking":false,"state":"reserved","until":"2026-11-22T10:00:15.000Z","until_in_ms":15000,"user":{BOB},{video}}}"#
     );
     let expected = format!(
         r#"seats.changed {{"joined":[{{"seat":1,"user":{BOB}}}],"left":[{{"reason":"media_timeout","seat":2,"user":{ANN}}}],"moved":[{{"from":3,"to":4,"user":{ANN}}}],"seats":[{empty},{bobs}]}}"#

@@ -199,7 +199,13 @@ fn the_rectangles_in_force_are_of_whoever_has_come() {
         let person = person.clone();
         seat(Occupancy::Occupied { person, since: now })
     };
-    let waiting = |person: Person| seat(Occupancy::Reserved { person, until: None });
+    let waiting = |person: Person| {
+        seat(Occupancy::Reserved {
+            person,
+            request: None,
+            until: None,
+        })
+    };
     let lost = |person: Person| seat(Occupancy::Held { person, until: None });
     let seats = vec![
         occupied(),

@@ -113,7 +113,7 @@ const FLAGS = { locked: false, audio_locked: false, video_locked: false, audio_m
 export function seats(taken = {}) {
   return Array.from({ length: 4 }, (_, seat) => ({
     seat, state: taken[seat] ? "occupied" : "empty", ...(taken[seat] && { user: person(taken[seat]) }), ...FLAGS,
-    sources: { camera: null, screen: null }, speaking: null, audio_level: null,
+    sources: { camera: null, screen: null }, speaking: taken[seat] ? false : null, audio_level: null,
   }));
 }
 

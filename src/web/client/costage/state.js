@@ -249,7 +249,9 @@ function settled(state, joined = []) {
 
 function occupied(state, data) {
   const live = data.seat === 0 && state.phase !== "ended" ? { ...state, phase: "live" } : state;
-  return seatRow(live, data.seat, () => ({ state: "occupied", until: undefined, until_in_ms: undefined, until_ms: undefined }));
+  return seatRow(live, data.seat, () => ({
+    state: "occupied", request: undefined, until: undefined, until_in_ms: undefined, until_ms: undefined,
+  }));
 }
 
 /**
