@@ -31,7 +31,7 @@ pub(super) struct WatchProgram {
 
 /// Watch the room's program. Needs a token unless the room's program is public.
 #[utoipa::path(post, path = "/v1/rooms/{room}/whep/program", tag = "whep", operation_id = "watch_program", security((), ("bearer" = [])), params(("room" = String, Path), WatchProgram),
-    request_body(content = String, content_type = "application/sdp", description = "The offer, at most 64 KiB"),
+    request_body(content = String, content_type = "application/sdp", description = "The offer, at most 64 KiB unless the server is configured otherwise"),
     responses(OfferAnswers))]
 pub(super) async fn program(
     Extract(state): Extract<State>,
@@ -86,7 +86,7 @@ pub(super) struct WatchStage {
 
 /// Watch every source in a slot of its own: the i-th offered audio and video pair is slot i.
 #[utoipa::path(post, path = "/v1/rooms/{room}/whep/stage", tag = "whep", operation_id = "watch_stage", params(("room" = String, Path), WatchStage),
-    request_body(content = String, content_type = "application/sdp", description = "The offer, at most 64 KiB"),
+    request_body(content = String, content_type = "application/sdp", description = "The offer, at most 64 KiB unless the server is configured otherwise"),
     responses(OfferAnswers))]
 pub(super) async fn stage(
     Extract(state): Extract<State>,
@@ -119,7 +119,7 @@ pub(super) struct WatchSeat {
 /// Watch one seat.
 #[utoipa::path(post, path = "/v1/rooms/{room}/whep/seats/{seat}", tag = "whep", operation_id = "watch_seat",
     params(("room" = String, Path), ("seat" = u8, Path), WatchSeat),
-    request_body(content = String, content_type = "application/sdp", description = "The offer, at most 64 KiB"),
+    request_body(content = String, content_type = "application/sdp", description = "The offer, at most 64 KiB unless the server is configured otherwise"),
     responses(OfferAnswers))]
 pub(super) async fn seat(
     Extract(state): Extract<State>,

@@ -23,7 +23,7 @@ pub(super) struct Publish {
 
 /// Publish to one's seat. A repeat replaces the transport of the same source.
 #[utoipa::path(post, path = "/v1/rooms/{room}/whip", tag = "whip", operation_id = "publish", params(("room" = String, Path), Publish),
-    request_body(content = String, content_type = "application/sdp", description = "The offer, at most 64 KiB"),
+    request_body(content = String, content_type = "application/sdp", description = "The offer, at most 64 KiB unless the server is configured otherwise"),
     responses(OfferAnswers))]
 pub(super) async fn publish(
     Extract(state): Extract<State>,

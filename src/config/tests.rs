@@ -231,6 +231,13 @@ fn printing_masks_secrets_and_documents_every_knob() {
 }
 
 #[test]
+fn whatever_description_the_limit_lets_in_is_read() {
+    let knob = KNOBS.iter().find(|knob| knob.key == "limits.sdp_bytes").unwrap();
+    let most = i64::try_from(crate::transport::sdp::MAX_TEXT).unwrap();
+    assert!(matches!(knob.kind, Kind::Integer { max, .. } if max == most));
+}
+
+#[test]
 fn every_field_has_a_knob() {
     // A Debug print names every field; what looks like a field and has no knob was forgotten.
     let printed = format!("{:#?}", Config::default());

@@ -73,6 +73,21 @@ async fn live() -> (Server, String) {
     panic!("the room never went live");
 }
 
+/// Browsers' offers of a large stage are longer than what is taken by default.
+#[tokio::test]
+async fn an_offer_may_be_as_long_as_the_limit_says() {
+    let most = crate::transport::sdp::MAX_TEXT;
+    let server = server_with(|options| options.limits.sdp_bytes = most).with_gus().await;
+    let padded = |bytes: usize| {
+        let line = "a=x-padding:0123456789\r\n";
+        PUBLISH.to_owned() + &line.repeat((bytes - PUBLISH.len()) / line.len())
+    };
+    for (bytes, outcome) in [(70_000, "201"), (most, "201"), (most + 1_000, "413 payload_too_large")] {
+        let answer = post("whip", &padded(bytes)).by("guest").to(&server).await;
+        assert_eq!(answer.outcome(), outcome, "{bytes} bytes: {}", answer.text);
+    }
+}
+
 #[tokio::test]
 async fn publishing_takes_a_seat_and_an_offer() {
     let server = server().with_gus().await;

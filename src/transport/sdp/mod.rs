@@ -19,8 +19,9 @@ use media::{Media, Session};
 use rtc_sdp::description::session::SessionDescription;
 use std::io::Cursor;
 
-/// Longest description read, in bytes (API.md "Limits"); browsers' stage offers of ten slots have 60 kB.
-const MAX_TEXT: usize = 64 * 1024;
+/// Longest description read, in bytes: the most that `limits.sdp_bytes` may be set to. What a client meets is that limit,
+/// which stands before this one.
+pub const MAX_TEXT: usize = 1024 * 1024;
 /// Ten slots of audio and video twice over; more is not meant seriously.
 const MAX_MEDIA: usize = 64;
 /// RFC 8445 5.3 (RFC 8839 5.4): lengths of username fragment and password, in characters.
@@ -274,7 +275,7 @@ impl Media {
 /// What every description has to be before it is looked into.
 fn check_text(text: &str) -> Result<(), Error> {
     if text.len() > MAX_TEXT {
-        return invalid(format!("longer than {} KiB", MAX_TEXT / 1024));
+        return invalid(format!("longer than {MAX_TEXT} bytes"));
     }
     // parts of it are written back, so nothing in it may pass for a line end
     let stray = |(at, c): (usize, char)| c.is_control() && c != '\n' && c != '\t' && !text[at..].starts_with("\r\n");
