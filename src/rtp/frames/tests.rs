@@ -460,7 +460,9 @@ proptest! {
             prop_assert!(pair[1] == pair[0] + 1 || expected[pair[1]].keyframe, "no frame without its references");
         }
         prop_assert!(frames.first().is_none_or(|frame| frame.keyframe));
-        if is_lossless {
+        // of a longer one, the beginning may come behind so much of the rest that nobody waits for it
+        let begins = sent.first().is_some_and(|keyframe| keyframe.len() as u64 <= REORDERED_MAX);
+        if is_lossless && begins {
             let last = if markers { units.len() } else { units.len() - 1 };
             prop_assert_eq!(indices, (0..last).collect::<Vec<_>>());
         }
