@@ -84,12 +84,17 @@ fn pixels(length: f32) -> u16 {
     (length.ceil() as u16).saturating_add(1) & !1
 }
 
-/// On one line, without what controls terminals, and not endless.
+/// On one line, without what controls terminals, and not endless. Every paragraph separator of Unicode's bidirectional
+/// algorithm (UAX #9, class B) is among what is replaced: shaping asserts that a text is one paragraph, or that all run in
+/// one direction.
 fn printable(text: &str) -> String {
+    const LINE_SEPARATOR: char = '\u{2028}';
+    const PARAGRAPH_SEPARATOR: char = '\u{2029}';
+    let breaks = |c: char| c.is_control() || matches!(c, LINE_SEPARATOR | PARAGRAPH_SEPARATOR);
     let one_line = text
         .chars()
         .take(MAX_CHARACTERS)
-        .map(|c| if c.is_control() { ' ' } else { c });
+        .map(|c| if breaks(c) { ' ' } else { c });
     one_line.collect::<String>().trim().to_owned()
 }
 
@@ -125,6 +130,7 @@ fn built_in(database: &mut Database, font: &'static [u8]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn ink(raster: &Raster) -> usize {
         raster.pixels().iter().filter(|pixel| pixel[3] > 100).count()
@@ -172,5 +178,59 @@ mod tests {
         assert!(typesetter.line("name", 20.0, 0, [255; 3]).is_none());
         let broken = typesetter.line("two\nlines", 20.0, 200, [255; 3]).unwrap();
         assert_eq!(broken.size().height(), 26, "one line");
+    }
+
+    #[test]
+    fn paragraphs_of_opposite_directions_are_one_line() {
+        let mut typesetter = Typesetter::new();
+        for separator in [
+            '\n', '\r', '\u{1C}', '\u{1D}', '\u{1E}', '\u{85}', '\u{2028}', '\u{2029}',
+        ] {
+            for name in [
+                format!("a{separator}א"),
+                format!("א{separator}1"),
+                format!("{separator}א"),
+            ] {
+                let line = typesetter.line(&name, 20.0, 200, [255; 3]).expect("ink");
+                assert_eq!(line.size().height(), 26, "{name:?}");
+            }
+        }
+    }
+
+    /// What shaping has rules of its own for: directions, joining, marks, selectors, separators, what is not seen.
+    fn any_name() -> impl Strategy<Value = String> {
+        let range = |from: char, to: char| prop::char::range(from, to);
+        let any_char = prop_oneof![
+            6 => range('\u{202A}', '\u{202E}'),
+            6 => range('\u{2066}', '\u{2069}'),
+            4 => range('\u{2000}', '\u{2029}'),
+            2 => range('\u{0}', '\u{A0}'),
+            2 => range('\u{590}', '\u{5FF}'),
+            2 => range('\u{600}', '\u{6FF}'),
+            2 => range('\u{900}', '\u{DFF}'),
+            2 => range('\u{300}', '\u{36F}'),
+            1 => range('\u{1100}', '\u{11FF}'),
+            1 => range('\u{FE00}', '\u{FE0F}'),
+            1 => range('\u{1F1E6}', '\u{1F1FF}'),
+            1 => range('\u{1F3FB}', '\u{1F64F}'),
+            1 => range('\u{E0000}', '\u{E01EF}'),
+            1 => prop::sample::select(vec!['\u{61C}', '\u{AD}', '\u{FEFF}', '\u{FFF9}', '\u{180E}', '\u{34F}']),
+            2 => any::<char>(),
+        ];
+        let mixed = prop::collection::vec(any_char, 0..40).prop_map(String::from_iter);
+        // deeper than the algorithm counts embeddings
+        let nested = (range('\u{202A}', '\u{202E}'), 50..150_usize, mixed.clone())
+            .prop_map(|(opening, depth, inner)| format!("{}{inner}", String::from(opening).repeat(depth)));
+        prop_oneof![8 => mixed, 1 => nested]
+    }
+
+    proptest! {
+        #[test]
+        fn no_name_is_too_much(name in any_name(), letters in 6_u16..=400, max_width in prop_oneof![0_u16..300, any::<u16>()]) {
+            let letters = if max_width > 2000 { 12 } else { letters };
+            if let Some(line) = Typesetter::new().line(&name, f32::from(letters), max_width, [255; 3]) {
+                prop_assert!(line.size().width() <= usize::from(max_width), "{:?} of {max_width}", line.size());
+            }
+        }
     }
 }
