@@ -32,6 +32,8 @@ pub struct Scene {
 #[derive(Clone, Debug, PartialEq)]
 pub struct TileScene {
     pub tile: layout::Tile,
+    /// Whose tile it is: their pictures stay with them, wherever they sit.
+    pub user: Arc<str>,
     pub content: Content,
     pub name: Arc<str>,
     /// The name in the lower left corner.
@@ -88,8 +90,8 @@ impl Composer {
         }
     }
 
-    /// Seen, whole, from the next [`Composer::compose`] on. A tile whose source was live before keeps its picture, in another
-    /// size if need be: see [`Composer::stale`].
+    /// Seen, whole, from the next [`Composer::compose`] on. Whose source was live before keeps its picture, at another seat
+    /// and in another size if need be: see [`Composer::stale`].
     pub fn set_scene(&mut self, scene: Scene) {
         if self.scene.as_ref() == Some(&scene) {
             return;
@@ -211,7 +213,7 @@ impl Composer {
             let Some(size) = rect.size() else { continue };
             let last = before
                 .iter()
-                .position(|tile| tile.is_of(wanted.tile.seat, wanted.tile.source));
+                .position(|tile| tile.user == wanted.user && tile.source == wanted.tile.source);
             let last = last.map(|last| before.swap_remove(last));
             let stand_in = StandIn {
                 placeholder: scene.placeholder.clone(),

@@ -5,9 +5,8 @@
 use super::Plan;
 use super::input::Input;
 use super::scene;
-use crate::forward::SourceId;
+use crate::forward::{SourceId, SourceKind};
 use crate::mix::compose::Content;
-use crate::mix::layout::Present;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -16,16 +15,15 @@ use std::time::{Duration, Instant};
 /// stands still. Who looks longer at a face takes it for somebody who listens.
 const PICTURE_KEPT: Duration = Duration::from_millis(1500);
 
-/// The tiles that show pictures, or showed some a moment ago.
+/// The sources that show pictures, or showed some a moment ago; by whose they are, for pictures move with their owner and
+/// nobody else's tile shows them.
 #[derive(Debug, Default)]
 pub(super) struct Absences {
-    tiles: BTreeMap<Present, Seen>,
+    seen: BTreeMap<(Arc<str>, SourceKind), Seen>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 struct Seen {
-    /// Whose pictures they are: nobody else's tile shows them.
-    user: Arc<str>,
     /// Until when the last one stays. `None`: they come in.
     frozen_until: Option<Instant>,
 }
@@ -33,33 +31,27 @@ struct Seen {
 impl Absences {
     /// Twice equals once.
     pub fn settle(&mut self, plan: &Plan, inputs: &BTreeMap<SourceId, Input>, at: Instant) {
-        self.tiles.retain(|tile, _| plan.present.contains(tile));
+        let before = std::mem::take(&mut self.seen);
         for tile in &plan.present {
-            let person = plan.people.iter().find(|person| person.seat == tile.seat);
-            let input = scene::input(inputs, tile.seat, tile.source);
-            let withheld = match (input, person) {
-                (Some(input), _) => !input.info.permission.video,
-                (None, Some(person)) => person.video_muted,
-                (None, None) => true,
+            let Some(person) = plan.people.iter().find(|person| person.seat == tile.seat) else {
+                continue;
             };
-            let shows = input.is_some_and(Input::shows_video);
-            let next = match (person, self.tiles.remove(tile)) {
-                (Some(person), _) if shows => Some(Seen {
-                    user: person.user.clone(),
-                    frozen_until: None,
-                }),
-                (Some(person), Some(seen)) if !withheld && seen.user == person.user => seen.frozen(at),
+            // who sent from this seat before is not who sits there now
+            let input = scene::input(inputs, tile.seat, tile.source).filter(|input| input.info.user == person.user);
+            let withheld = input.map_or(person.video_muted, |input| !input.info.permission.video);
+            let owner = (person.user.clone(), tile.source);
+            let next = match before.get(&owner) {
+                _ if input.is_some_and(Input::shows_video) => Some(Seen { frozen_until: None }),
+                Some(seen) if !withheld => seen.frozen(at),
                 _ => None,
             };
-            if let Some(next) = next {
-                self.tiles.insert(*tile, next);
-            }
+            self.seen.extend(next.map(|next| (owner, next)));
         }
     }
 
-    pub fn content(&self, tile: Present) -> Content {
-        match self.tiles.get(&tile) {
-            Some(Seen { frozen_until: None, .. }) => Content::Live,
+    pub fn content(&self, user: &Arc<str>, source: SourceKind) -> Content {
+        match self.seen.get(&(user.clone(), source)) {
+            Some(Seen { frozen_until: None }) => Content::Live,
             Some(Seen { .. }) => Content::Frozen,
             None => Content::Placeholder,
         }
@@ -67,7 +59,7 @@ impl Absences {
 
     /// A last picture has been seen for long enough.
     pub fn is_due(&self, at: Instant) -> bool {
-        let mut until = self.tiles.values().filter_map(|seen| seen.frozen_until);
+        let mut until = self.seen.values().filter_map(|seen| seen.frozen_until);
         until.any(|until| until <= at)
     }
 }
@@ -78,7 +70,6 @@ impl Seen {
         let until = self.frozen_until.unwrap_or(at + PICTURE_KEPT);
         (at < until).then_some(Seen {
             frozen_until: Some(until),
-            ..self
         })
     }
 }

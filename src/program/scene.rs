@@ -6,7 +6,7 @@ use super::input::Input;
 use crate::forward::{SeatIndex, SourceId, SourceKind};
 use crate::mix::audio::Speakers;
 use crate::mix::compose::{self, Scene, TileScene};
-use crate::mix::layout::{self, Layout, Present};
+use crate::mix::layout::{self, Layout};
 use crate::mix::picture::Size;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -69,11 +69,15 @@ impl Scenery {
         let labelled = plan.layout.labelled(tiles.len());
         let tiles = tiles.into_iter().map(|tile| {
             let person = plan.people.iter().find(|person| person.seat == tile.seat);
-            let (seat, source) = (tile.seat, tile.source);
-            let is_camera = tile.source == SourceKind::Camera;
+            let source = tile.source;
+            let is_camera = source == SourceKind::Camera;
+            let (user, name) = person.map_or_else(<(Arc<str>, Arc<str>)>::default, |person| {
+                (person.user.clone(), person.name.clone())
+            });
             TileScene {
-                content: absences.content(Present { seat, source }),
-                name: person.map_or_else(|| Arc::from(""), |person| person.name.clone()),
+                content: absences.content(&user, source),
+                user,
+                name,
                 label: labelled,
                 speaking: is_camera && labelled && speakers.speaking().any(|seat| seat == tile.seat),
                 muted: is_camera && labelled && person.is_some_and(|person| person.audio_muted),

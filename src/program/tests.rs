@@ -3,6 +3,7 @@
 mod absence;
 mod left_out;
 mod overload;
+mod seats;
 mod sei;
 
 use super::core::Core;
@@ -13,7 +14,7 @@ use crate::mix::codec::h264::{H264Decoder, H264Encoder};
 use crate::mix::codec::opus::{OpusDecoder, OpusEncoder, PACKET_PAIRS_MAX};
 use crate::mix::codec::{AudioDecoder, AudioEncoder, VideoDecoder, VideoEncoder, VideoSettings};
 use crate::mix::layout::{Layout, Present};
-use crate::mix::picture::Size;
+use crate::mix::picture::{PictureView, Size};
 use crate::room::{ProgramMode, ProgramSettings};
 use crate::rtp::h264::Packetizer;
 use crate::rtp::{FrameAssembler, Meta, NtpClock};
@@ -38,7 +39,11 @@ fn clip() -> Clip {
 fn still() -> Clip {
     let mut decoder = H264Decoder::new();
     let picture = decoder.decode(&clip().frames()[0].data).expect("a sound bitstream");
-    let picture = picture.expect("a picture");
+    repeated(picture.expect("a picture"))
+}
+
+/// One picture for ten seconds, after a keyframe.
+fn repeated(picture: PictureView) -> Clip {
     let settings = VideoSettings {
         size: picture.size,
         fps: 30,

@@ -36,6 +36,7 @@ fn tile(seat: u8, rect: Rect) -> TileScene {
             border_color: WHITE,
         },
         content: Content::Live,
+        user: format!("user-{seat}").into(),
         name: format!("Seat {seat}").into(),
         label: false,
         speaking: false,
@@ -338,6 +339,57 @@ fn what_stands_still_keeps_its_picture_in_any_size_and_takes_no_other() {
     composer.set_scene(of(Content::Placeholder, large));
     composer.set_scene(of(Content::Frozen, large));
     assert_eq!(composed(&mut composer), placeholder, "what is forgotten is forgotten");
+}
+
+#[test]
+fn pictures_stay_with_whose_they_are() {
+    let places = [rect(0, 0, 80, 90), rect(80, 0, 80, 90)];
+    let of = |users: [&str; 2], places: [Rect; 2]| {
+        let tiles = places.iter().zip(0..).zip(users);
+        let tiles = tiles.map(|((&place, seat), user)| TileScene {
+            user: user.into(),
+            ..tile(seat, place)
+        });
+        Scene {
+            placeholder: Placeholder {
+                color: GREY,
+                image: None,
+                name: false,
+            },
+            ..scene(tiles.collect())
+        }
+    };
+    let shows = |composer: &mut Composer, expected: [Yuv; 2]| {
+        let canvas = composed(composer);
+        let [left, right] = expected;
+        assert_eq!(differing(&canvas, |x, _| if x < 80 { left } else { right }), []);
+    };
+    let (ada, bob, placeholder) = (level_of(90), level_of(200), Yuv::of(GREY));
+    let mut composer = with_scene(of(["ada", "bob"], places));
+    draw(&mut composer, 0, &plain(size(80, 90), 90));
+    draw(&mut composer, 1, &plain(size(64, 36), 200));
+    shows(&mut composer, [ada, bob]);
+    // they swap seats, and with a layout of other places, too
+    composer.set_scene(of(["bob", "ada"], places));
+    shows(&mut composer, [bob, ada]);
+    assert!(
+        draw(&mut composer, 1, &plain(size(80, 90), 95)),
+        "of the seat, whoever sits there"
+    );
+    shows(&mut composer, [bob, level_of(95)]);
+    let other_places = [rect(0, 0, 80, 90), rect(80, 0, 78, 90)];
+    composer.set_scene(of(["ada", "bob"], other_places));
+    let canvas = composed(&mut composer);
+    assert_eq!(
+        (at(&canvas, 40, 45), at(&canvas, 120, 45)),
+        (level_of(95), bob),
+        "also in another size"
+    );
+    // somebody else on the seat, and back: nothing of them is left
+    composer.set_scene(of(["ada", "eve"], places));
+    shows(&mut composer, [level_of(95), placeholder]);
+    composer.set_scene(of(["ada", "bob"], places));
+    shows(&mut composer, [level_of(95), placeholder]);
 }
 
 #[test]

@@ -31,6 +31,7 @@ pub(super) struct StandIn {
 pub(super) struct Tile {
     pub seat: SeatIndex,
     pub source: SourceKind,
+    pub user: Arc<str>,
     /// Within the canvas.
     pub rect: Rect,
     pub size: Size,
@@ -97,6 +98,7 @@ impl Tile {
         Tile {
             seat: wanted.tile.seat,
             source: wanted.tile.source,
+            user: wanted.user.clone(),
             rect,
             size: picture.size(),
             fit: wanted.tile.fit,
