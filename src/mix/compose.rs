@@ -122,12 +122,12 @@ impl Composer {
             .max()
     }
 
-    /// Sources whose tile shows a picture that was made for another size or fit. Drawing the last picture again, where
-    /// somebody has it, makes it sharp; otherwise the next one does.
+    /// Sources whose tile shows a picture that was made for another size or fit, or none yet. Drawing the last picture again,
+    /// where somebody has it, makes it sharp; otherwise the next one does.
     pub fn stale(&self) -> impl Iterator<Item = (SeatIndex, SourceKind)> {
         self.tiles
             .iter()
-            .filter(|tile| tile.stale)
+            .filter(|tile| tile.stale || (tile.live && tile.stands_in().is_some()))
             .map(|tile| (tile.seat, tile.source))
     }
 

@@ -12,6 +12,7 @@ use super::sound::Sound;
 use super::{Counted, Sink};
 use crate::forward::{LayerIndex, SourceId};
 use crate::mix::codec::EncodedPicture;
+use crate::mix::compose::Content;
 use crate::rtp::NtpClock;
 use crate::telemetry::ProgramMetrics;
 use std::collections::{BTreeMap, BTreeSet};
@@ -271,11 +272,12 @@ impl Mixing {
         slot: Slot,
         sink: &mut impl Sink,
     ) -> Option<Shown> {
-        let composer = &mut self.picture.composer;
+        let (absences, composer) = (&self.absences, &mut self.picture.composer);
         let mut newest: Option<Shown> = None;
         for input in inputs.values_mut() {
             let (seat, source) = (input.info.seat, input.info.kind);
-            let shows = input.info.permission.video;
+            let placeholder = absences.content(&input.info.user, source) == Content::Placeholder;
+            let shows = input.info.permission.video && !placeholder;
             let (Some(codec), Some(video)) = (input.info.video, &mut input.video) else {
                 continue;
             };
@@ -288,6 +290,8 @@ impl Mixing {
                     composer.draw(seat, source, decoded);
                 }
             });
+            // what was not to be seen, or not for long, is not what a tile begins with
+            video.shown &= shows;
             if shown.is_some() && shows {
                 drawn.insert(input.info.id);
             }

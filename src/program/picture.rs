@@ -125,10 +125,8 @@ impl Picture {
             self.last_keyframe = None;
         }
         self.encoder.set_bitrate(settings.bitrate_bps);
-        if step.size != self.size {
-            self.size = step.size;
-            self.composer = Composer::new(step.size);
-        }
+        // of another size with the next scene, which keeps what is seen
+        self.size = step.size;
         self.composer.set_quality(step.quality);
         // pictures go on where the last one was
         self.grid = Grid::new(self.grid.next(), step.fps);

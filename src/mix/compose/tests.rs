@@ -424,6 +424,25 @@ fn a_scene_of_another_size_is_another_canvas() {
 }
 
 #[test]
+fn a_live_tile_without_a_picture_asks_for_the_last_one() {
+    let place = rect(0, 0, 160, 90);
+    let of = |content| {
+        scene(vec![TileScene {
+            content,
+            ..tile(0, place)
+        }])
+    };
+    for content in [Content::Placeholder, Content::Frozen] {
+        let composer = with_scene(of(content));
+        assert_eq!(composer.stale().count(), 0, "nobody waits for pictures: {content:?}");
+    }
+    let mut composer = with_scene(of(Content::Live));
+    assert_eq!(composer.stale().collect::<Vec<_>>(), [(HOST, SourceKind::Camera)]);
+    draw(&mut composer, 0, &plain(size(160, 90), 75));
+    assert_eq!(composer.stale().count(), 0);
+}
+
+#[test]
 fn watermarks_lie_over_all_and_are_blended_once() {
     let mut marked = scene(vec![tile(0, rect(0, 0, 80, 90)), tile(1, rect(80, 0, 80, 90))]);
     let place = rect(40, 40, 80, 20);
@@ -567,7 +586,9 @@ proptest! {
                     last.retain(|seat, _| live(seat));
                     let stale: Vec<_> = composer.stale().collect();
                     for (seat, _) in stale {
-                        draw(&mut composer, seat.0, &last[&seat.0]);
+                        if let Some(picture) = last.get(&seat.0) {
+                            draw(&mut composer, seat.0, picture);
+                        }
                     }
                     current = scene;
                 }

@@ -1,4 +1,5 @@
-//! People who change seats: their pictures go with them.
+//! Tiles that change while nobody sends: pictures go with their owners, are there in every size, and are never those that
+//! were not to be seen.
 
 use super::*;
 use crate::mix::layout::{Area, Color, CustomTile, Fit, Template};
@@ -122,4 +123,90 @@ fn nobody_is_seen_under_the_name_of_who_took_their_seat() {
     publisher.pictures = 1;
     stage.run(TWO_PICTURES);
     stage.assert_halves([GREY_LUMA, BRIGHT_LUMA]);
+}
+
+#[test]
+fn a_picture_of_another_size_shows_who_sends_nothing_now() {
+    let mut stage = seen();
+    let small = seated(&[HOSTED, (DARK, 1, "ada"), (BRIGHT, 2, "bob")]);
+    let large = Plan {
+        size: Size::even(640, 360).expect("a size"),
+        ..small.clone()
+    };
+    stage.core.handle_plan(large, stage.now);
+    stage.run(TWO_PICTURES);
+    stage.taken.video.clear();
+    stage.core.handle_plan(small, stage.now);
+    stage.run(TWO_PICTURES);
+    // from the first picture on
+    for (left, right) in stage.pictures() {
+        assert!(
+            (left - DARK_LUMA).abs() < 4.0 && (right - BRIGHT_LUMA).abs() < 4.0,
+            "{left} {right}"
+        );
+    }
+}
+
+#[test]
+fn a_tile_that_appears_begins_with_the_last_picture() {
+    let people = [HOSTED, (DARK, 1, "ada"), (BRIGHT, 2, "bob")];
+    let mut without = seated(&people);
+    if let Template::Custom(tiles) = &mut without.layout.template {
+        tiles.pop();
+    }
+    let mut stage = Stage::new(without);
+    stage.publish(HOST);
+    stage.publish_luma(DARK, 50);
+    stage.publish_luma(BRIGHT, 200);
+    stage.run(Duration::from_secs(1));
+    stage.publishers.truncate(1);
+    stage.run(Duration::from_millis(200));
+    stage.core.handle_plan(seated(&people), stage.now);
+    stage.run(TWO_PICTURES);
+    stage.assert_halves([DARK_LUMA, BRIGHT_LUMA]);
+}
+
+#[test]
+fn what_came_while_somebody_was_muted_is_never_seen() {
+    let people = [HOSTED, (DARK, 1, "ada"), (BRIGHT, 2, "bob")];
+    let mut stage = Stage::new(seated(&people));
+    stage.publish(HOST);
+    stage.publish_luma(DARK, 50);
+    stage.publish_luma(BRIGHT, 200);
+    stage.run(Duration::from_secs(1));
+    let mut muted = seated(&people);
+    muted.sources = muted
+        .sources
+        .iter()
+        .map(|source| {
+            let mut source = source.clone();
+            source.permission.video = source.id != BRIGHT;
+            source
+        })
+        .collect();
+    stage.core.handle_plan(muted, stage.now);
+    // what was on its way
+    stage.run(Duration::from_millis(200));
+    stage.publishers.truncate(1);
+    stage.run(Duration::from_millis(300));
+    stage.assert_halves([DARK_LUMA, GREY_LUMA]);
+    stage.core.handle_plan(seated(&people), stage.now);
+    stage.run(TWO_PICTURES);
+    stage.assert_halves([DARK_LUMA, GREY_LUMA]);
+}
+
+#[test]
+fn who_was_away_for_long_does_not_come_back_with_an_old_picture() {
+    let mut stage = seen();
+    let flowing = |flowing| FeedUpdate::Flowing {
+        kind: MediaKind::Video,
+        layer: LayerIndex(0),
+        flowing,
+    };
+    stage.core.handle_update(BRIGHT, flowing(false), stage.now);
+    stage.run(Duration::from_secs(2));
+    stage.assert_halves([DARK_LUMA, GREY_LUMA]);
+    stage.core.handle_update(BRIGHT, flowing(true), stage.now);
+    stage.run(TWO_PICTURES);
+    stage.assert_halves([DARK_LUMA, GREY_LUMA]);
 }
