@@ -1,9 +1,10 @@
 //! The program: how it is made, and what it shows.
 
 use super::State;
-use super::error::Problem;
+use super::error::{Problem, Wire};
 use super::openapi::{JsonErrors, ReadErrors};
 use super::request::{InRoom, Json, parse_value};
+use crate::mix::layout::Layout;
 use crate::room::{Command, Refusal, SettingsPatch, Snapshot};
 use crate::wire::{LayoutForm, LayoutInForce, ProgramChanged, ProgramForm};
 use axum::extract::State as Extract;
@@ -70,11 +71,17 @@ pub(super) async fn put_layout(
     let (if_version, form) = conditional::<LayoutForm>(body)?;
     let patch = SettingsPatch {
         if_version,
-        layout: Some(form.layout()?),
+        layout: Some(layout_of(form).await??),
         ..SettingsPatch::default()
     };
     let snapshot = changed(&state, &at, patch, "layout.").await?;
     Ok(axum::Json(LayoutInForce::from(&snapshot)))
+}
+
+/// Elsewhere than where requests are served: its images take long to unpack.
+pub(super) async fn layout_of(form: LayoutForm) -> Result<Result<Layout, Refusal>, Problem> {
+    let read = tokio::task::spawn_blocking(|| form.layout()).await;
+    read.map_err(|_| Problem::wire(Wire::Internal, "the layout's images were not unpacked"))
 }
 
 /// A body that may say for which version it is meant, beside what it is about.

@@ -5,6 +5,7 @@ use super::auth::Caller;
 use super::error::Problem;
 use super::openapi::{JsonErrors, ReadErrors};
 use super::page::Page;
+use super::program::layout_of;
 use super::request::{BaseUrl, InRoom, Json, Query};
 use crate::mix::layout::Layout;
 use crate::room::{
@@ -78,7 +79,7 @@ pub(super) async fn create(
         (None, None) => random_id()?,
     };
     caller.expect_room(&id)?;
-    let settings = body.settings(&state, &caller)?;
+    let settings = body.settings(&state, &caller).await?;
     state.shared.webhooks.check(&settings.webhook)?;
     may_create(&caller, &id, &settings.host)?;
     let (snapshot, created) = state.node.create(&caller.principal, id, settings).await?;
@@ -110,7 +111,7 @@ fn random_id() -> Result<RoomId, Refusal> {
 }
 
 impl CreateRoom {
-    fn settings(self, state: &State, caller: &Caller) -> Result<Settings, Refusal> {
+    async fn settings(self, state: &State, caller: &Caller) -> Result<Settings, Problem> {
         let options = state.options();
         let object = |map: Option<Map<String, Value>>| map.map(Value::Object);
         Ok(Settings {
@@ -120,7 +121,7 @@ impl CreateRoom {
             public_program: self.public_program.unwrap_or(options.dev),
             policies: self.policies.unwrap_or_default(),
             program: self.program.map(program).transpose()?.unwrap_or_default(),
-            layout: self.layout.map(layout).transpose()?.unwrap_or_default(),
+            layout: layout(self.layout).await?.unwrap_or_default(),
             webhook: object(self.webhook).unwrap_or(Value::Null),
             metadata: object(self.metadata).unwrap_or_else(|| json!({})),
         })
@@ -132,8 +133,10 @@ fn program(form: ProgramForm) -> Result<ProgramSettings, Refusal> {
     program.map_err(|refusal| refusal.within("program"))
 }
 
-fn layout(form: LayoutForm) -> Result<Layout, Refusal> {
-    form.layout().map_err(|refusal| refusal.within("layout"))
+async fn layout(form: Option<LayoutForm>) -> Result<Option<Layout>, Problem> {
+    let Some(form) = form else { return Ok(None) };
+    let layout = layout_of(form).await?;
+    Ok(Some(layout.map_err(|refusal| refusal.within("layout"))?))
 }
 
 /// Whoever names only themselves goes by the name and the picture of their token.
@@ -244,7 +247,7 @@ pub(super) async fn patch(
         public_program: body.public_program,
         policies: body.policies,
         program: body.program.map(Into::into),
-        layout: body.layout.map(layout).transpose()?,
+        layout: layout(body.layout).await?,
         webhook: body.webhook,
         metadata: body.metadata.map(Value::Object),
         ..SettingsPatch::default()

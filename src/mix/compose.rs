@@ -9,7 +9,7 @@
 mod tile;
 
 use super::layout;
-pub use super::overlay::{Background, Image, ImageError, Mark, Placeholder, Watermark};
+pub use super::overlay::{Background, Image, Mark, Placeholder, Watermark};
 use super::overlay::{Overlays, Placed, covered};
 use super::picture::{Picture, PictureView, Rect, Size};
 pub use super::scale::Quality;

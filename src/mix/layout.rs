@@ -8,6 +8,7 @@ mod templates;
 #[cfg(test)]
 mod tests;
 
+use super::overlay::{self, ImageError};
 use super::picture::{Rect, Size};
 use crate::forward::{SeatIndex, SourceKind};
 use std::collections::BTreeMap;
@@ -182,11 +183,39 @@ pub enum ImageKind {
     Jpeg,
 }
 
-/// A picture as it was uploaded: known to be readable.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A picture as it was uploaded, and what it unpacks to: whoever draws it need not wait for that. Equal by the upload.
+#[derive(Clone, Debug)]
 pub struct Image {
-    pub kind: ImageKind,
-    pub bytes: Arc<[u8]>,
+    kind: ImageKind,
+    bytes: Arc<[u8]>,
+    unpacked: overlay::Image,
+}
+
+impl Image {
+    /// Unpacks a file: see [`overlay::Image::decode`] for how long that takes.
+    pub fn read(kind: ImageKind, bytes: Arc<[u8]>) -> Result<Self, ImageError> {
+        let unpacked = overlay::Image::decode(kind, &bytes)?;
+        Ok(Image { kind, bytes, unpacked })
+    }
+
+    pub fn kind(&self) -> ImageKind {
+        self.kind
+    }
+
+    /// The file.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    pub fn unpacked(&self) -> &overlay::Image {
+        &self.unpacked
+    }
+}
+
+impl PartialEq for Image {
+    fn eq(&self, other: &Self) -> bool {
+        self.kind == other.kind && (Arc::ptr_eq(&self.bytes, &other.bytes) || self.bytes == other.bytes)
+    }
 }
 
 /// What is where no tile is. An image fills the canvas like [`Fit::Crop`].
@@ -293,6 +322,21 @@ impl Layout {
             (self.volume(HOST) != 1.0, Alteration::HostVolume),
         ];
         all.into_iter().filter_map(|(is_so, what)| is_so.then_some(what))
+    }
+
+    /// Whether both look the same: they may differ in how loud who is.
+    pub fn looks_like(&self, other: &Layout) -> bool {
+        let Layout {
+            template,
+            background,
+            placeholder,
+            labels,
+            watermarks,
+            volumes: _,
+        } = self;
+        let drawn = (background, placeholder, watermarks);
+        (template, labels) == (&other.template, &other.labels)
+            && drawn == (&other.background, &other.placeholder, &other.watermarks)
     }
 
     /// Whether so many tiles carry names.

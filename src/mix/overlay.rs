@@ -7,7 +7,7 @@ mod text;
 use super::blend::{Bitmap, Raster, limited_radius, quarter_disc};
 use super::layout::{Color, Fit};
 use super::picture::{Picture, Rect, Size, Yuv};
-pub use image::{Image, ImageError, MAX_BYTES, MAX_SIDE};
+pub use image::{Image, ImageError};
 use std::collections::HashMap;
 use std::sync::Arc;
 use text::Typesetter;

@@ -75,7 +75,7 @@ impl Mixing {
             self.count_degraded();
             self.sound.change(&plan.settings.audio);
         }
-        if plan.layout != before.layout {
+        if !plan.layout.looks_like(&before.layout) {
             self.scenery = Scenery::new(&plan.layout);
         }
         self.picture.stale = true;

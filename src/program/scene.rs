@@ -11,7 +11,7 @@ use crate::mix::picture::Size;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// The layout's images, decoded once: everything of a scene that does not change with who speaks.
+/// Everything of a scene that does not change with who speaks.
 pub(super) struct Scenery {
     background: compose::Background,
     placeholder: compose::Placeholder,
@@ -45,14 +45,14 @@ impl Scenery {
         Scenery {
             background: compose::Background {
                 color: background.color,
-                image: background.image.as_ref().and_then(decoded),
+                image: background.image.as_ref().map(unpacked),
             },
             placeholder: compose::Placeholder {
                 color: placeholder.color,
-                image: placeholder.image.as_ref().and_then(decoded),
+                image: placeholder.image.as_ref().map(unpacked),
                 name: placeholder.name,
             },
-            watermarks: watermarks.iter().filter_map(Mark::new).collect(),
+            watermarks: watermarks.iter().map(Mark::new).collect(),
         }
     }
 
@@ -101,19 +101,18 @@ pub(super) fn input(inputs: &BTreeMap<SourceId, Input>, seat: SeatIndex, kind: S
         .rfind(|input| input.info.seat == seat && input.info.kind == kind)
 }
 
-/// Known to be readable; what is not all the same is left out.
-fn decoded(image: &layout::Image) -> Option<compose::Image> {
-    compose::Image::decode(&image.bytes).ok()
+fn unpacked(image: &layout::Image) -> compose::Image {
+    image.unpacked().clone()
 }
 
 impl Mark {
-    fn new(watermark: &layout::Watermark) -> Option<Self> {
+    fn new(watermark: &layout::Watermark) -> Self {
         let mark = match &watermark.mark {
             layout::Mark::Text { text, color } => Drawn::Still(compose::Mark::Text {
                 text: text.as_str().into(),
                 color: *color,
             }),
-            layout::Mark::Image(image) => Drawn::Still(compose::Mark::Image(decoded(image)?)),
+            layout::Mark::Image(image) => Drawn::Still(compose::Mark::Image(unpacked(image))),
             layout::Mark::Clock {
                 seconds,
                 utc_offset_minutes,
@@ -124,12 +123,12 @@ impl Mark {
                 color: *color,
             },
         };
-        Some(Mark {
+        Mark {
             area: watermark.area,
             // a fraction of 0..=1 by construction
             opacity: (watermark.opacity * 255.0).round() as u8,
             mark,
-        })
+        }
     }
 
     fn on(&self, canvas: Size, utc_s: i64) -> compose::Watermark {

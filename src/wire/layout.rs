@@ -13,17 +13,12 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Cursor;
 use utoipa::ToSchema;
 
 /// Marks are drawn on every frame: more than a logo, a title, a clock and a few others is a picture of its own.
 const MOST_WATERMARKS: usize = 8;
 /// Of a watermark's line: what can be read in a picture.
 const MOST_CHARS: usize = 200;
-/// An image's sides, in pixels: a program's longer one. A few bytes of PNG unpack to any size.
-const MOST_IMAGE_SIDE: u32 = 1920;
-/// What unpacking an image of that size takes at 16 bits per channel, and some room to work.
-const MOST_IMAGE_BYTES: u64 = 40 * 1024 * 1024;
 /// A factor of 2 is 6 dB: more is noise of the room somebody sits in.
 const MOST_VOLUME: f64 = 2.0;
 /// UTC-12:00 to UTC+14:00 are in use; a day either way is enough for whatever comes.
@@ -193,6 +188,7 @@ impl Default for PlaceholderForm {
 
 /// Reading.
 impl LayoutForm {
+    /// Unpacks the images in it, which may take some 100 ms: not for a thread that others wait for.
     pub fn layout(self) -> Result<Layout, Refusal> {
         let mut volumes = BTreeMap::new();
         for (number, volume) in self.volumes {
@@ -375,8 +371,7 @@ fn color_text(color: Color) -> String {
 const PNG_URL: &str = "data:image/png;base64,";
 const JPEG_URL: &str = "data:image/jpeg;base64,";
 
-/// A picture in the text itself: the server fetches from no address that somebody names. It is unpacked once, to know
-/// that it can be.
+/// A picture in the text itself: the server fetches from no address that somebody names. It is unpacked here, once.
 fn image_of(url: &str, field: &str) -> Result<Image, Refusal> {
     let refuse = |why: &str| Refusal::invalid(field, format!("{field}: {why}"));
     let png = url.strip_prefix(PNG_URL).map(|text| (ImageKind::Png, text));
@@ -385,30 +380,15 @@ fn image_of(url: &str, field: &str) -> Result<Image, Refusal> {
         refuse("an image is a URL that begins with data:image/png;base64, or data:image/jpeg;base64,")
     })?;
     let bytes = BASE64.decode(text).map_err(|_| refuse("that is not base64"))?;
-    let format = match kind {
-        ImageKind::Png => image::ImageFormat::Png,
-        ImageKind::Jpeg => image::ImageFormat::Jpeg,
-    };
-    let mut limits = image::Limits::default();
-    limits.max_image_width = Some(MOST_IMAGE_SIDE);
-    limits.max_image_height = Some(MOST_IMAGE_SIDE);
-    limits.max_alloc = Some(MOST_IMAGE_BYTES);
-    let mut reader = image::ImageReader::with_format(Cursor::new(&bytes), format);
-    reader.limits(limits);
-    reader.decode().map_err(|error| match error {
-        image::ImageError::Limits(_) => refuse(&format!("an image has at most {MOST_IMAGE_SIDE} pixels each way")),
-        error => refuse(&format!("it can't be read: {error}")),
-    })?;
-    let bytes = bytes.into();
-    Ok(Image { kind, bytes })
+    Image::read(kind, bytes.into()).map_err(|error| refuse(&error.to_string()))
 }
 
 fn image_url(image: &Image) -> String {
-    let prefix = match image.kind {
+    let prefix = match image.kind() {
         ImageKind::Png => PNG_URL,
         ImageKind::Jpeg => JPEG_URL,
     };
-    format!("{prefix}{}", BASE64.encode(&image.bytes))
+    format!("{prefix}{}", BASE64.encode(image.bytes()))
 }
 
 /// Writing.

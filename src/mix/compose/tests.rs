@@ -532,13 +532,13 @@ fn any_scene() -> impl Strategy<Value = Scene> {
     })
 }
 
-/// One image for all scenes: two decodings are two images.
+/// One image for all scenes.
 fn checkered() -> Image {
     static IMAGE: LazyLock<Image> = LazyLock::new(|| {
         let pixels = image::RgbImage::from_fn(64, 36, |x, y| image::Rgb([(x * 3) as u8, 40, (y * 7) as u8]));
         let mut file = Cursor::new(vec![]);
         pixels.write_to(&mut file, image::ImageFormat::Png).unwrap();
-        Image::decode(file.get_ref()).unwrap()
+        Image::decode(layout::ImageKind::Png, file.get_ref()).unwrap()
     });
     IMAGE.clone()
 }

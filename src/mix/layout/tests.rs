@@ -366,3 +366,29 @@ fn names_come_with_the_second_tile() {
     assert_eq!(labelled(Labels::Always), [true; 3]);
     assert_eq!(labelled(Labels::Never), [false; 3]);
 }
+
+#[test]
+fn volumes_are_not_seen() {
+    let plain = Layout::default();
+    let mut quiet = plain.clone();
+    quiet.volumes.insert(SeatIndex(1), 0.5);
+    assert!(quiet.looks_like(&plain) && quiet != plain);
+    let mut labelled = quiet.clone();
+    labelled.labels = Labels::Never;
+    let mut coloured = quiet.clone();
+    coloured.background.color = Color::WHITE;
+    let mut nameless = quiet.clone();
+    nameless.placeholder.name = false;
+    let mut marked = quiet.clone();
+    marked.watermarks.push(Watermark {
+        mark: Mark::Text {
+            text: "on air".into(),
+            color: Color::WHITE,
+        },
+        area: Area::new(0.0, 0.0, 1.0, 1.0).expect("an area"),
+        opacity: 1.0,
+    });
+    for other in [of(Template::Float), labelled, coloured, nameless, marked] {
+        assert!(!other.looks_like(&plain), "{other:?}");
+    }
+}

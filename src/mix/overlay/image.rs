@@ -2,58 +2,58 @@
 //! pixels of a size that a canvas can use.
 
 use super::super::blend::Raster;
-use super::super::layout::Fit;
+use super::super::layout::{Fit, ImageKind};
 use super::super::picture::Size;
 use image::imageops::{self, FilterType};
-use image::{DynamicImage, ImageDecoder, ImageReader, Limits, RgbaImage};
+use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, RgbaImage};
 use std::fmt;
 use std::io::Cursor;
 use std::sync::Arc;
 
-/// Bytes of a file: a 4096 × 4096 photograph as JPEG.
-pub const MAX_BYTES: usize = 8 << 20;
+/// Width and height of a file's picture: a program's longer side. A few bytes of PNG unpack to any size.
+const MAX_SIDE: u32 = 1920;
 
-/// Width and height of a file's picture.
-pub const MAX_SIDE: u32 = 4096;
+/// What decoding may allocate: a picture of that size with 16 bits per channel, and some room to work.
+const MAX_ALLOCATION: u64 = 40 << 20;
 
-/// What decoding may allocate: 4096 × 4096 pixels of 16 bits each, and as much again for the decoder.
-const MAX_ALLOCATION: u64 = 256 << 20;
-
-/// Larger pictures are scaled down to it when they are decoded: no canvas is larger, and 4096 × 4096 would be 64 MiB.
-const MAX_KEPT_SIDE: u32 = 1920;
-
-/// A decoded picture. Two are equal when they come of one decoding.
+/// A decoded picture. Two are equal when their pixels are, which is seen at once where they come of one decoding.
 #[derive(Clone)]
 pub struct Image {
     premultiplied: Arc<RgbaImage>,
 }
 
 /// Why a file is no [`Image`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ImageError {
-    /// More than [`MAX_BYTES`].
-    TooManyBytes,
-    /// A side of more than [`MAX_SIDE`] pixels.
+    /// A side of more than 1920 pixels, or it takes as much memory.
     TooLarge,
-    /// Neither PNG nor JPEG, or damaged.
-    Unreadable,
+    /// Of another kind than it is said to be, or damaged; what the decoder says.
+    Unreadable(String),
 }
 
 impl fmt::Display for ImageError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            ImageError::TooManyBytes => write!(f, "the file has more than {MAX_BYTES} bytes"),
-            ImageError::TooLarge => write!(f, "the image is wider or higher than {MAX_SIDE} pixels"),
-            ImageError::Unreadable => write!(f, "the file is no readable PNG or JPEG image"),
+            ImageError::TooLarge => write!(f, "an image has at most {MAX_SIDE} pixels each way"),
+            ImageError::Unreadable(why) => write!(f, "it can't be read: {why}"),
         }
     }
 }
 
 impl std::error::Error for ImageError {}
 
+impl From<image::ImageError> for ImageError {
+    fn from(error: image::ImageError) -> Self {
+        match error {
+            image::ImageError::Limits(_) => ImageError::TooLarge,
+            error => ImageError::Unreadable(error.to_string()),
+        }
+    }
+}
+
 impl PartialEq for Image {
     fn eq(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.premultiplied, &other.premultiplied)
+        Arc::ptr_eq(&self.premultiplied, &other.premultiplied) || self.premultiplied == other.premultiplied
     }
 }
 
@@ -69,25 +69,21 @@ impl fmt::Debug for Image {
 }
 
 impl Image {
-    /// Of a PNG or JPEG file, turned upright by its EXIF orientation. Takes up to some 100 ms: not for a thread that is in a
-    /// hurry.
-    pub fn decode(file: &[u8]) -> Result<Self, ImageError> {
-        if file.len() > MAX_BYTES {
-            return Err(ImageError::TooManyBytes);
-        }
-        let mut reader = ImageReader::new(Cursor::new(file))
-            .with_guessed_format()
-            .map_err(|_| ImageError::Unreadable)?;
+    /// Of a file, turned upright by its EXIF orientation. Takes up to some 100 ms: not for a thread that is in a hurry.
+    pub fn decode(kind: ImageKind, file: &[u8]) -> Result<Self, ImageError> {
+        let format = match kind {
+            ImageKind::Png => ImageFormat::Png,
+            ImageKind::Jpeg => ImageFormat::Jpeg,
+        };
         let mut limits = Limits::default();
+        limits.max_image_width = Some(MAX_SIDE);
+        limits.max_image_height = Some(MAX_SIDE);
         limits.max_alloc = Some(MAX_ALLOCATION);
+        let mut reader = ImageReader::with_format(Cursor::new(file), format);
         reader.limits(limits);
-        let mut decoder = reader.into_decoder().map_err(|_| ImageError::Unreadable)?;
-        let (width, height) = decoder.dimensions();
-        if width > MAX_SIDE || height > MAX_SIDE {
-            return Err(ImageError::TooLarge);
-        }
-        let orientation = decoder.orientation().map_err(|_| ImageError::Unreadable)?;
-        let mut decoded = DynamicImage::from_decoder(decoder).map_err(|_| ImageError::Unreadable)?;
+        let mut decoder = reader.into_decoder()?;
+        let orientation = decoder.orientation()?;
+        let mut decoded = DynamicImage::from_decoder(decoder)?;
         decoded.apply_orientation(orientation);
         let mut pixels = decoded.into_rgba8();
         for pixel in pixels.pixels_mut() {
@@ -95,11 +91,6 @@ impl Image {
             // at most 255 × 255 / 255
             let times_alpha = |channel: u16| u8::try_from((channel * alpha + 127) / 255).unwrap_or(u8::MAX);
             pixel.0 = [times_alpha(red), times_alpha(green), times_alpha(blue), pixel.0[3]];
-        }
-        if width.max(height) > MAX_KEPT_SIDE {
-            let (width, height) = pixels.dimensions();
-            let side = |side: u32| (side * MAX_KEPT_SIDE / width.max(height)).max(1);
-            pixels = imageops::resize(&pixels, side(width), side(height), FilterType::Triangle);
         }
         Ok(Image {
             premultiplied: Arc::new(pixels),
@@ -160,7 +151,11 @@ mod tests {
 
     #[test]
     fn a_file_becomes_premultiplied_pixels() {
-        let image = Image::decode(&png(10, 4, |x, _| if x < 5 { [200, 100, 50, 128] } else { [255; 4] })).unwrap();
+        let image = Image::decode(
+            ImageKind::Png,
+            &png(10, 4, |x, _| if x < 5 { [200, 100, 50, 128] } else { [255; 4] }),
+        )
+        .unwrap();
         let raster = image.scaled(size(10, 4), Fit::Stretch);
         assert_eq!(raster.pixels()[0], [100, 50, 25, 128]);
         assert_eq!(raster.pixels()[9], [255; 4]);
@@ -169,11 +164,14 @@ mod tests {
     #[test]
     fn an_image_fills_what_it_should_and_no_more() {
         // left third red, right third blue
-        let image = Image::decode(&png(90, 30, |x, _| match x / 30 {
-            0 => [255, 0, 0, 255],
-            1 => [0, 255, 0, 255],
-            _ => [0, 0, 255, 255],
-        }))
+        let image = Image::decode(
+            ImageKind::Png,
+            &png(90, 30, |x, _| match x / 30 {
+                0 => [255, 0, 0, 255],
+                1 => [0, 255, 0, 255],
+                _ => [0, 0, 255, 255],
+            }),
+        )
         .unwrap();
         let cropped = image.scaled(size(20, 20), Fit::Crop);
         assert_eq!(cropped.size(), size(20, 20));
@@ -186,27 +184,23 @@ mod tests {
 
     #[test]
     fn what_is_no_image_is_refused() {
-        assert_eq!(Image::decode(b"GIF89a").unwrap_err(), ImageError::Unreadable);
-        assert_eq!(Image::decode(&[]).unwrap_err(), ImageError::Unreadable);
-        assert_eq!(
-            Image::decode(&vec![0; MAX_BYTES + 1]).unwrap_err(),
-            ImageError::TooManyBytes
-        );
-        assert_eq!(
-            Image::decode(&png(MAX_SIDE + 1, 1, |_, _| [0; 4])).unwrap_err(),
-            ImageError::TooLarge
-        );
+        let decode = |file: &[u8]| Image::decode(ImageKind::Png, file);
+        let is_unreadable = |file: &[u8]| matches!(decode(file), Err(ImageError::Unreadable(_)));
+        assert!(is_unreadable(b"GIF89a") && is_unreadable(&[]));
+        for (width, height) in [(MAX_SIDE + 1, 1), (1, MAX_SIDE + 1)] {
+            let far = png(width, height, |_, _| [0; 4]);
+            assert_eq!(decode(&far).unwrap_err(), ImageError::TooLarge);
+        }
+        assert!(decode(&png(MAX_SIDE, MAX_SIDE, |_, _| [9; 4])).is_ok());
         let whole = png(40, 40, |x, y| [(x * y) as u8, 3, (x ^ y) as u8, 255]);
-        assert_eq!(
-            Image::decode(&whole[..whole.len() / 2]).unwrap_err(),
-            ImageError::Unreadable
-        );
+        assert!(is_unreadable(&whole[..whole.len() / 2]));
+        assert!(Image::decode(ImageKind::Jpeg, &whole).is_err(), "of another kind");
     }
 
     #[test]
-    fn a_large_image_is_kept_small() {
-        let image = Image::decode(&png(4096, 8, |_, _| [9, 9, 9, 255])).unwrap();
-        assert_eq!(image.premultiplied.dimensions(), (1920, 3));
-        assert_eq!(image.scaled(size(640, 360), Fit::Crop).pixels()[0], [9, 9, 9, 255]);
+    fn the_same_pixels_are_the_same_image() {
+        let of = |red| Image::decode(ImageKind::Png, &png(40, 40, |x, y| [red, x as u8, y as u8, 255])).unwrap();
+        assert_eq!(of(7), of(7));
+        assert_ne!(of(7), of(8));
     }
 }

@@ -2,6 +2,7 @@ use super::super::room::tests::test_snapshot;
 use super::*;
 use crate::room::{Occupancy, Person, Seat, SeatFlags, SourceStatus, UserId};
 use serde_json::{Value, json};
+use std::io::Cursor;
 use std::time::Instant;
 
 fn read(value: Value) -> Result<Layout, Refusal> {
@@ -22,6 +23,12 @@ fn image(kind: image::ImageFormat, width: u32, height: u32) -> String {
         _ => JPEG_URL,
     };
     format!("{prefix}{}", BASE64.encode(bytes.into_inner()))
+}
+
+/// Sound base64 of a file that ends too early.
+fn half_an_image() -> String {
+    let whole = image(image::ImageFormat::Png, 64, 64);
+    whole[..PNG_URL.len() + 60].to_owned()
 }
 
 fn everything() -> Value {
@@ -53,6 +60,19 @@ fn a_layout_is_written_as_it_was_read() {
     let kept: Layout = serde_json::from_value(everything()).expect("a layout");
     assert_eq!(kept, layout);
     assert_eq!((layout.volume(SeatIndex(3)), layout.volume(SeatIndex(1))), (0.5, 1.0));
+}
+
+#[test]
+fn a_stored_image_is_unpacked_when_it_is_read() {
+    let stored = |url: String| serde_json::from_value::<Layout>(json!({"background": {"image": url}}));
+    let layout = stored(image(image::ImageFormat::Png, 4, 4)).expect("a layout");
+    let kept = layout.background.image.expect("an image");
+    let file = kept.bytes();
+    let unpacked = crate::mix::overlay::Image::decode(ImageKind::Png, file).expect("an image");
+    assert_eq!(*kept.unpacked(), unpacked);
+    let cut = half_an_image();
+    let why = stored(cut).expect_err("half an image").to_string();
+    assert!(why.contains("background.image: it can't be read: "), "{why}");
 }
 
 #[test]
@@ -105,7 +125,7 @@ fn what_is_wrong_is_named() {
         json!({"watermarks": [whole]})
     };
     let far = image(image::ImageFormat::Png, 1921, 1);
-    let cut = image(image::ImageFormat::Png, 64, 64).split_at(80).0.to_owned();
+    let cut = half_an_image();
     let disguised = image(image::ImageFormat::Jpeg, 8, 8).replace("jpeg", "png");
     for (layout, field) in [
         (json!({"template": "custom"}), "tiles"),
