@@ -5,16 +5,17 @@ use super::super::blend::Raster;
 use super::super::picture::Size;
 use cosmic_text::fontdb::{Database, Source, Weight};
 use cosmic_text::{
-    Align, Attrs, Buffer, Color, Ellipsize, EllipsizeHeightLimit, Family, FontSystem, Metrics, Shaping, SwashCache,
-    Wrap,
+    Align, Attrs, Buffer, CacheKey, Color, Ellipsize, EllipsizeHeightLimit, Family, FontSystem, Metrics, Shaping,
+    SwashCache, SwashImage, Wrap,
 };
 use std::sync::{Arc, OnceLock};
 
 /// What is longer does not fit any canvas, and shaping costs time per character.
 const MAX_CHARACTERS: usize = 200;
 
-/// Drawn glyphs that are kept: more than ten names have, and at 1 KiB each no more than 2 MiB.
-const MAX_GLYPHS: usize = 2048;
+/// Bytes of drawn glyphs that are kept from one line to the next; with more of them it begins anew. A label's glyphs have 1 KiB
+/// and less each, so that all of ten names in any script stay; those of a large watermark may have 640 KiB, and go.
+const MAX_GLYPH_BYTES: usize = 4 << 20;
 
 /// The name of the built-in font, as it calls itself.
 const FAMILY: &str = "Ubuntu";
@@ -44,9 +45,6 @@ impl Typesetter {
         if text.is_empty() || max_width < 2 {
             return None;
         }
-        if self.glyphs.image_cache.len() > MAX_GLYPHS {
-            self.glyphs = SwashCache::new();
-        }
         let mut buffer = Buffer::new(&mut self.fonts, Metrics::relative(letters, LINE_HEIGHT));
         buffer.set_wrap(Wrap::None);
         buffer.set_ellipsize(Ellipsize::End(EllipsizeHeightLimit::Lines(1)));
@@ -70,7 +68,17 @@ impl Typesetter {
                 }
             },
         );
+        if self.kept() > MAX_GLYPH_BYTES {
+            self.glyphs = SwashCache::new();
+        }
         Some(raster)
+    }
+
+    /// Bytes of drawn glyphs, and of the cache's entries for them.
+    fn kept(&self) -> usize {
+        let cache = &self.glyphs.image_cache;
+        let drawn = cache.values().flatten().map(|image| image.data.len());
+        drawn.sum::<usize>() + cache.len() * size_of::<(CacheKey, Option<SwashImage>)>()
     }
 }
 
@@ -178,6 +186,27 @@ mod tests {
         assert!(typesetter.line("name", 20.0, 0, [255; 3]).is_none());
         let broken = typesetter.line("two\nlines", 20.0, 200, [255; 3]).unwrap();
         assert_eq!(broken.size().height(), 26, "one line");
+    }
+
+    #[test]
+    fn drawn_glyphs_are_kept_within_bounds() {
+        let mut typesetter = Typesetter::new();
+        let name: String = ('a'..='z').chain('À'..='ſ').collect();
+        typesetter.line(&name, 28.0, 1920, [255; 3]);
+        let label = typesetter.kept();
+        assert!(
+            (10_000..MAX_GLYPH_BYTES / 10).contains(&label),
+            "{label} bytes of a label"
+        );
+        let mut forgotten = 0;
+        for letters in 300..400_u16 {
+            let before = typesetter.kept();
+            typesetter.line("On air!", f32::from(letters), 1920, [255; 3]);
+            let kept = typesetter.kept();
+            assert!(kept <= MAX_GLYPH_BYTES, "{kept} bytes");
+            forgotten += usize::from(kept < before);
+        }
+        assert!((2..50).contains(&forgotten), "{forgotten} times");
     }
 
     #[test]
