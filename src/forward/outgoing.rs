@@ -207,6 +207,15 @@ impl Outgoing {
         if self.revision != input.revision {
             self.review(input, sink.estimate_bps, sink.now);
         }
+        let flowed = self.flow != Flow::Stopped;
+        self.advance(feed, input, codec, sink);
+        if flowed && self.flow == Flow::Stopped {
+            // what leapt may be a start itself
+            self.advance(feed, input, codec, sink);
+        }
+    }
+
+    fn advance<S: Seal>(&mut self, feed: &Feed, input: &FeedTrack, codec: SendCodec, sink: &mut Sink<S>) {
         if self.wants_start() {
             self.start(feed.id(), input, codec, sink.now);
         }

@@ -207,8 +207,8 @@ pub struct World {
     workers: Vec<Feeds>,
     flying: Vec<InFlight>,
     origins: BTreeMap<u64, Origin>,
-    /// What the workers got: source and layer, whether it is video, the publisher's number.
-    arrived: BTreeSet<((u64, u8), bool, u64)>,
+    /// What the workers got, and when: by source and layer, whether it is video, and the publisher's number.
+    arrived: BTreeMap<((u64, u8), bool, u64), Instant>,
     rng: StdRng,
 }
 
@@ -225,7 +225,7 @@ impl World {
             workers: (0..workers).map(|_| Feeds::default()).collect(),
             flying: vec![],
             origins: BTreeMap::new(),
-            arrived: BTreeSet::new(),
+            arrived: BTreeMap::new(),
             rng: StdRng::seed_from_u64(seed),
         }
     }
@@ -426,8 +426,14 @@ impl World {
                         b.index - a.index <= GAP_MAX,
                         "the receiver loses its place: {a:?} {b:?}"
                     );
-                    let mut between = a.origin.sequence + 1..b.origin.sequence;
-                    let arrived = between.find(|sequence| self.arrived.contains(&(from(a), is_video, *sequence)));
+                    // what comes later may come when nothing flows any more
+                    let last = a.origin.arrival.max(b.origin.arrival);
+                    let came = |sequence| {
+                        self.arrived
+                            .get(&(from(a), is_video, sequence))
+                            .is_some_and(|at| *at <= last)
+                    };
+                    let arrived = (a.origin.sequence + 1..b.origin.sequence).find(|sequence| came(*sequence));
                     assert_eq!(arrived, None, "not forwarded: {a:?} {b:?}");
                     continue;
                 }
@@ -638,7 +644,9 @@ impl World {
         for packet in &due {
             let from = (packet.source.0, packet.layer.0);
             let is_video = packet.kind == MediaKind::Video;
-            self.arrived.insert((from, is_video, packet.meta.sequence));
+            self.arrived
+                .entry((from, is_video, packet.meta.sequence))
+                .or_insert(now);
             for feeds in &mut self.workers {
                 let feed = feeds.get_mut(packet.source).expect("published");
                 feed.store(
