@@ -190,6 +190,7 @@ impl Default for PlaceholderForm {
 impl LayoutForm {
     /// Unpacks the images in it, which may take some 100 ms: not for a thread that others wait for.
     pub fn layout(self) -> Result<Layout, Refusal> {
+        let mut images = Images::default();
         let mut volumes = BTreeMap::new();
         for (number, volume) in self.volumes {
             let field = format!("volumes.{number}");
@@ -199,12 +200,12 @@ impl LayoutForm {
         let BackgroundForm { color, image } = self.background;
         let background = Background {
             color: color_of(&color, "background.color")?,
-            image: image.map(|url| image_of(&url, "background.image")).transpose()?,
+            image: image.map(|url| images.read(&url, "background.image")).transpose()?,
         };
         let PlaceholderForm { color, image, name } = self.placeholder;
         let placeholder = Placeholder {
             color: color_of(&color, "placeholder.color")?,
-            image: image.map(|url| image_of(&url, "placeholder.image")).transpose()?,
+            image: image.map(|url| images.read(&url, "placeholder.image")).transpose()?,
             name,
         };
         let labels = match self.labels {
@@ -217,7 +218,7 @@ impl LayoutForm {
             background,
             placeholder,
             labels,
-            watermarks: watermarks(self.watermarks)?,
+            watermarks: watermarks(self.watermarks, &mut images)?,
             volumes,
         })
     }
@@ -279,18 +280,18 @@ fn custom_tile(form: TileForm, at: &str) -> Result<CustomTile, Refusal> {
     })
 }
 
-fn watermarks(forms: Vec<WatermarkForm>) -> Result<Vec<Watermark>, Refusal> {
+fn watermarks(forms: Vec<WatermarkForm>, images: &mut Images) -> Result<Vec<Watermark>, Refusal> {
     if forms.len() > MOST_WATERMARKS {
         let detail = format!("there are {MOST_WATERMARKS} watermarks at most");
         return Err(Refusal::invalid("watermarks", detail));
     }
     let numbered = forms.into_iter().enumerate();
     numbered
-        .map(|(n, form)| watermark(form, &format!("watermarks[{n}]")))
+        .map(|(n, form)| watermark(form, &format!("watermarks[{n}]"), images))
         .collect()
 }
 
-fn watermark(form: WatermarkForm, at: &str) -> Result<Watermark, Refusal> {
+fn watermark(form: WatermarkForm, at: &str, images: &mut Images) -> Result<Watermark, Refusal> {
     let field = |name: &str| format!("{at}.{name}");
     let area = area([form.x, form.y, form.w, form.h], at)?;
     let opacity = between(&field("opacity"), form.opacity, 0.0, 1.0)?;
@@ -307,7 +308,7 @@ fn watermark(form: WatermarkForm, at: &str) -> Result<Watermark, Refusal> {
         (None, Some(_), None) if color.is_some() => {
             return Err(Refusal::invalid(&field("color"), "an image has its own colours"));
         }
-        (None, Some(url), None) => Mark::Image(image_of(&url, &field("image"))?),
+        (None, Some(url), None) => Mark::Image(images.read(&url, &field("image"))?),
         (None, None, Some(clock)) => Mark::Clock {
             seconds: matches!(clock, ClockName::Seconds),
             utc_offset_minutes: offset(form.utc_offset_minutes, &field("utc_offset_minutes"))?,
@@ -371,16 +372,35 @@ fn color_text(color: Color) -> String {
 const PNG_URL: &str = "data:image/png;base64,";
 const JPEG_URL: &str = "data:image/jpeg;base64,";
 
-/// A picture in the text itself: the server fetches from no address that somebody names. It is unpacked here, once.
-fn image_of(url: &str, field: &str) -> Result<Image, Refusal> {
-    let refuse = |why: &str| Refusal::invalid(field, format!("{field}: {why}"));
-    let png = url.strip_prefix(PNG_URL).map(|text| (ImageKind::Png, text));
-    let jpeg = || url.strip_prefix(JPEG_URL).map(|text| (ImageKind::Jpeg, text));
-    let (kind, text) = png.or_else(jpeg).ok_or_else(|| {
-        refuse("an image is a URL that begins with data:image/png;base64, or data:image/jpeg;base64,")
-    })?;
-    let bytes = BASE64.decode(text).map_err(|_| refuse("that is not base64"))?;
-    Image::read(kind, bytes.into()).map_err(|error| refuse(&error.to_string()))
+/// Bytes that the images of a layout unpack to: four as large as the canvas may be. A room keeps them while nobody watches, too.
+const MOST_UNPACKED: usize = 32 << 20;
+
+/// The images of a layout so far.
+#[derive(Default)]
+struct Images {
+    /// Bytes.
+    unpacked: usize,
+}
+
+impl Images {
+    /// A picture in the text itself: the server fetches from no address that somebody names. It is unpacked here, once.
+    fn read(&mut self, url: &str, field: &str) -> Result<Image, Refusal> {
+        let refuse = |why: &str| Refusal::invalid(field, format!("{field}: {why}"));
+        let png = url.strip_prefix(PNG_URL).map(|text| (ImageKind::Png, text));
+        let jpeg = || url.strip_prefix(JPEG_URL).map(|text| (ImageKind::Jpeg, text));
+        let (kind, text) = png.or_else(jpeg).ok_or_else(|| {
+            refuse("an image is a URL that begins with data:image/png;base64, or data:image/jpeg;base64,")
+        })?;
+        let bytes = BASE64.decode(text).map_err(|_| refuse("that is not base64"))?;
+        let image = Image::read(kind, bytes.into()).map_err(|error| refuse(&error.to_string()))?;
+        self.unpacked += image.unpacked().bytes();
+        if self.unpacked > MOST_UNPACKED {
+            return Err(refuse(
+                "the images of a layout have 8 million pixels at most, all together",
+            ));
+        }
+        Ok(image)
+    }
 }
 
 fn image_url(image: &Image) -> String {

@@ -97,6 +97,11 @@ impl Image {
         })
     }
 
+    /// Bytes of its pixels.
+    pub fn bytes(&self) -> usize {
+        self.premultiplied.as_raw().len()
+    }
+
     /// Scaled so that it fills `size`, or ([`Fit::Contain`]) lies in it: then the raster is smaller than asked for.
     pub(super) fn scaled(&self, size: Size, fit: Fit) -> Raster {
         let (width, height) = (as_u32(size.width()), as_u32(size.height()));

@@ -76,6 +76,22 @@ fn a_stored_image_is_unpacked_when_it_is_read() {
 }
 
 #[test]
+fn images_together_are_not_larger_than_a_room_may_keep() {
+    let large = image(image::ImageFormat::Png, 1920, 1920);
+    let mark = json!({"image": large, "x": 0, "y": 0, "w": 1, "h": 1});
+    let two = json!({"background": {"image": large}, "watermarks": [mark]});
+    assert!(read(two).is_ok());
+    let three = json!({"background": {"image": large}, "placeholder": {"image": large}, "watermarks": [mark]});
+    let refusal = read(three).expect_err("11 million pixels");
+    assert_eq!(
+        refusal.field.as_deref(),
+        Some("watermarks[0].image"),
+        "{}",
+        refusal.detail
+    );
+}
+
+#[test]
 fn what_is_absent_is_as_in_a_new_room() {
     let plain = json!({"template": "grid", "background": {"color": "#101216", "image": null},
         "placeholder": {"color": "#2a2e38", "image": null, "name": true},
