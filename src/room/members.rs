@@ -246,11 +246,15 @@ impl Room {
 
     /// `member.*` of whoever is listed otherwise than before the step.
     pub(super) fn tell_members(&mut self) {
-        for (user, before) in std::mem::take(&mut self.draft.touched) {
-            let gone = self.members.all.get(&user).map(|here| here.presence) == Some(Presence::Gone);
-            if gone && self.seat_of(&user).is_none() {
-                self.members.take(&user);
+        let touched = std::mem::take(&mut self.draft.touched);
+        // before anybody is told: they are no hosts to tell any more
+        for user in touched.keys() {
+            let gone = self.members.all.get(user).map(|here| here.presence) == Some(Presence::Gone);
+            if gone && self.seat_of(user).is_none() {
+                self.members.take(user);
             }
+        }
+        for (user, before) in touched {
             let reason = self.draft.reasons.remove(&user);
             match (before, self.member(&user)) {
                 (None, Some(member)) => self.tell_hosts(Event::MemberJoined { member }),
