@@ -195,6 +195,10 @@ impl<P> Elastic<P> {
             // before its numbers are forgotten: the mixer goes on behind them
             self.facts.host = None;
             self.decide(now);
+            if matches!(self.state, State::Passthrough { .. }) {
+                // the mixer was getting ready for something else
+                self.start_mixing(now);
+            }
             self.video.forget_host();
             self.audio.forget_host();
             self.drop_held();

@@ -631,6 +631,22 @@ fn a_lost_host_is_mixed_within_a_second() {
 }
 
 #[test]
+fn a_host_who_goes_while_the_mixer_gets_ready_is_not_waited_for() {
+    let mut world = World::begun(calm());
+    world.preparing = true;
+    world.set(|facts| facts.composing = true);
+    assert!(world.is_passthrough());
+    world.fall_silent();
+    world.connect();
+    let host = world.facts().host;
+    world.set(|facts| facts.host = host);
+    assert!(world.elastic.is_mixing());
+    world.run_for(Duration::from_secs(1));
+    world.assert_seamless();
+    assert_eq!(world.cut(), 0);
+}
+
+#[test]
 fn a_host_who_comes_back_is_another_one() {
     let mut world = World::begun(calm());
     world.set(|facts| facts.host = None);
