@@ -392,7 +392,8 @@ impl Drop for Twin {
     }
 }
 
-/// The lists of `seats.changed` have no order to rely on, how loud it is then is no part of what happened, and why an invitation failed is said in free words.
+/// The lists of `seats.changed` have no order to rely on, how loud it is then is no part of what happened, and why an
+/// invitation failed is said in free words.
 fn in_order(mut event: Event) -> Event {
     if let Event::InvitationResponded { request, reason, .. } = &mut event
         && request.state == RequestState::Failed
