@@ -10,7 +10,7 @@
 //! - A new WHIP POST closes the transport it replaces at once. The seat stays occupied meanwhile: the replacement counts as
 //!   up until it fails.
 //! - `nothing_to_play` is for single seats without a source whose transport is up, and for a program that is off or has not
-//!   begun with the first seated media; a stage always plays.
+//!   begun with the first seated media; a stage always plays. Who watches a program when it is put off is closed.
 //! - A program whose thread ends by itself is begun anew after a second; meanwhile its viewers see the host.
 //! - A room's viewers count as its audience from the WHEP POST on.
 //! - What the mixing of a room's program takes of the node is reserved for it, with every seat that is taken counting as a

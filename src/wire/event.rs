@@ -6,7 +6,8 @@
 //! - `data` names people under `user`, `host`, `previous` or `by`, each `{user, name, avatar_url}`; requests and members
 //!   are under `request` and `member`, as the calls return them. `by` of an answer is who answered, of a deed who did it.
 //! - `seats.changed` has the whole list as `GET …/seats` returns it, so that nobody has to add up changes.
-//! - `speaking` is a list of `{seat, audio_level}`, loudest first; in between, the seat list says how loud it is. `seat.kicked` has the words of whoever did it in `note`.
+//! - `speaking` is a list of `{seat, audio_level}`, loudest first; in between, the seat list says how loud it is.
+//!   `seat.kicked` has the words of whoever did it in `note`.
 //! - What `room.updated` does not carry is read from the room.
 //! - A stream's first message has `data: {room, you}`: the room as `GET` gives it to that caller, which has one's own
 //!   requests that wait, and the caller's person, role and seat. Its `prev` and `actor` are `null`.
